@@ -1,0 +1,118 @@
+"""Reads a Relax function of integer operators as a straight-line program: what the planner plans and the main loop runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from tvm_tiny import planner
+from tvm_tiny.ops import Kernel, Layer, Program, op_name
+
+# Relax operators that give the same bytes another shape.
+_VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
+
+
+def extract_program(func: relax.Function, select: Callable[[relax.Call], Kernel]) -> Program:
+    """The program of ``func``, one layer per call, in the order of its bindings.
+
+    Parameters
+    ----------
+    func : one dataflow block of operator calls on static shapes; constants only as operator arguments
+    select : gives the kernel of a call (``tvm_tiny.schedules.select``)
+    """
+    return _Extractor(select).run(func)
+
+
+class _Extractor:
+    def __init__(self, select: Callable[[relax.Call], Kernel]) -> None:
+        self._select = select
+        self._tensors: list[planner.Tensor] = []
+        self._ops: list[planner.Op] = []
+        self._layers: list[Layer] = []
+        self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
+
+    def run(self, func: relax.Function) -> Program:
+        inputs = tuple(self._add_tensor(p.name, p.ty, planner.Home.INPUT) for p in func.params)
+        self._values.update({p: (t,) for p, t in zip(func.params, inputs, strict=True)})
+        for block in func.body.blocks:
+            for binding in block.bindings:
+                self._bind(binding.var, binding.value)
+        outputs = self._finish(self._resolve(func.body.body))
+        return Program(planner.Graph(tuple(self._tensors), tuple(self._ops)), tuple(self._layers), inputs, outputs)
+
+    def _bind(self, var: relax.Var, value: relax.Expr) -> None:
+        if not isinstance(value, relax.Call):
+            self._values[var] = self._resolve(value)
+            return
+        name = op_name(value)
+        inputs = tuple(t for a in value.args for t in self._activations(a))
+        fields = list(var.ty.fields) if isinstance(var.ty, tvm.ir.TupleType) else [var.ty]
+        outputs = tuple(
+            self._add_tensor(var.name if len(fields) == 1 else f"{var.name}:{i}", ty, planner.Home.ARENA)
+            for i, ty in enumerate(fields)
+        )
+        self._values[var] = outputs
+        shape = self._tensors[outputs[0]].shape
+        if name in _VIEWS:
+            self._ops.append(planner.Op(var.name, name, inputs, outputs, view=True))
+            self._layers.append(Layer(var.name, name, shape, None))
+            return
+        kernel = self._select(value)
+        self._ops.append(
+            planner.Op(
+                var.name,
+                name,
+                inputs,
+                outputs,
+                scratch_bytes=kernel.scratch_bytes,
+                in_place_inputs=kernel.in_place_inputs,
+                macs=kernel.macs,
+            )
+        )
+        self._layers.append(Layer(var.name, name, shape, kernel))
+
+    def _resolve(self, value: relax.Expr) -> tuple[int, ...]:
+        if isinstance(value, relax.Tuple):
+            return tuple(t for f in value.fields for t in self._resolve(f))
+        if isinstance(value, relax.TupleGetItem):
+            return (self._resolve(value.tuple_value)[value.index],)
+        return self._values[value]
+
+    def _activations(self, arg: relax.Expr) -> tuple[int, ...]:
+        """Tensors an argument stands for; constants and shapes are the kernel's business."""
+        if isinstance(arg, relax.Tuple):
+            return tuple(t for f in arg.fields for t in self._activations(f))
+        return self._resolve(arg) if isinstance(arg, relax.Var | relax.TupleGetItem) else ()
+
+    def _add_tensor(self, name: str, ty: Any, home: planner.Home) -> int:
+        shape = tuple(int(d) for d in ty.shape.values)
+        dtype = str(ty.dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        self._tensors.append(planner.Tensor(name, size, shape, dtype, home))
+        return len(self._tensors) - 1
+
+    def _finish(self, results: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the results the caller's buffers; copy where the bytes have an owner already."""
+        roots = planner.Graph(tuple(self._tensors), tuple(self._ops)).view_roots()
+        owned = {roots[t] for t, x in enumerate(self._tensors) if x.home is not planner.Home.ARENA}
+        outputs = []
+        for t in results:
+            out = self._copy(t) if roots[t] in owned else t
+            owned.add(roots[t])
+            self._tensors[out] = replace(self._tensors[out], home=planner.Home.OUTPUT)
+            outputs.append(out)
+        return tuple(outputs)
+
+    def _copy(self, tensor: int) -> int:
+        source = self._tensors[tensor]
+        self._tensors.append(planner.Tensor(f"{source.name} copy", source.size_bytes, source.shape, source.dtype))
+        out = len(self._tensors) - 1
+        self._ops.append(planner.Op(self._tensors[out].name, "copy", (tensor,), (out,)))
+        self._layers.append(Layer(self._tensors[out].name, "copy", source.shape, None))
+        return out

@@ -1,0 +1,85 @@
+"""From what TVM's C code generator prints to C that stands alone: no TVM headers, static functions, const pointers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import tvm
+import tvm_ffi
+from numpy.typing import NDArray
+
+from tvm_tiny.ops import Function, TirProgram
+
+_LINKAGE = '#ifdef __cplusplus\nextern "C"\n#endif\nTVM_DLL '
+_C_TYPES = {"float32": "float", "float64": "double"}
+
+
+def generate_functions(program: TirProgram) -> dict[str, str]:
+    """C text of every function of ``program``, whose TIR is lowered already, by name."""
+    target = tvm.target.Target({"kind": "c", "keys": ["cpu"]})
+    printed = tvm_ffi.get_global_func("target.build.c")(program.module, target).inspect_source()
+    definitions = _definitions(printed)
+    result = {}
+    for function in program.functions:
+        text = _qualify(definitions[function.name], function)
+        if function is program.functions[-1]:
+            text = _drop_parameters(text, set(program.constants))
+        result[function.name] = text
+    return result
+
+
+def array_text(name: str, array: NDArray[np.generic]) -> str:
+    """A constant array as a C definition; values are exact, and kernels may load it by words."""
+    values = array.reshape(-1)
+    if values.dtype.kind == "f":
+        items = [_float_literal(v) for v in values.tolist()]
+    elif values.dtype.itemsize == 4:
+        items = ["(-2147483647 - 1)" if v == -(2**31) else str(v) for v in values.tolist()]
+    else:
+        items = [str(v) for v in values.tolist()]
+    per_line = 24 if values.dtype.itemsize == 1 else 10
+    lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
+    body = ",\n  ".join(lines)
+    return f"TINYML_ALIGNED(8) const {c_type(values.dtype.name)} {name}[{max(1, len(items))}] = {{\n  {body or '0'}\n}};\n"
+
+
+def c_type(dtype: str) -> str:
+    """The C name of a NumPy dtype."""
+    return _C_TYPES.get(dtype, f"{dtype}_t")
+
+
+def _definitions(printed: str) -> dict[str, str]:
+    """Function definitions in what ``target.build.c`` printed; prototypes and TVM's includes are left out."""
+    found = {}
+    for chunk in printed.split(_LINKAGE)[1:]:
+        head = re.match(r"void (\w+)\(([^)]*)\) \{", chunk)
+        if head is not None:
+            found[head.group(1)] = chunk.strip() + "\n"
+    return found
+
+
+def _qualify(text: str, function: Function) -> str:
+    head, body = text.split(") {", 1)
+    name, params = head.split("(", 1)
+    qualified = [f"const {p}" if p.split("* ")[-1] in function.read_only else p for p in params.split(", ")]
+    return f"static {name}({', '.join(qualified)}) {{{body}"
+
+
+def _drop_parameters(text: str, names: Iterable[str]) -> str:
+    """Remove main's parameters that are file-scope arrays of the same name."""
+    dropped = set(names)
+    head, body = text.split(") {", 1)
+    name, params = head.split("(", 1)
+    kept = [p for p in params.split(", ") if p.split("* ")[-1] not in dropped]
+    return f"{name}({', '.join(kept)}) {{{body}"
+
+
+def _float_literal(value: float) -> str:
+    if value != value:
+        return "(0.0f / 0.0f)"
+    if value in (float("inf"), float("-inf")):
+        return "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
+    text = f"{value:.9g}"
+    return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"

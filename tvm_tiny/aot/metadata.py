@@ -1,0 +1,108 @@
+"""``metadata.json`` of Model Library Format 7, with everything the later tools need under the key ``tinyml``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tvm_tiny import planner
+from tvm_tiny.aot.c_names import c_identifiers
+from tvm_tiny.ops import IoTensor, ModelIo, Program, TirProgram
+from tvm_tiny.targets import Board
+
+MLF_VERSION = 7
+TINYML_FORMAT = 1
+# The format wants a time stamp; equal inputs have to give equal bytes, so it never moves.
+_EXPORT_DATETIME = "1970-01-01 00:00:00Z"
+
+
+def tinyml_metadata(
+    model: str, board: Board, io: ModelIo, program: Program, tir: TirProgram, plan: planner.Plan
+) -> dict[str, Any]:
+    """What inspect, run and report know of a compiled model."""
+    tensors = program.graph.tensors
+    names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
+    described = [
+        _io_tensor(info, c_name, tensors[t])
+        for info, c_name, t in zip(
+            (*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True
+        )
+    ]
+    macs = sum(op.macs for op in program.graph.ops)
+    return {
+        "format": TINYML_FORMAT,
+        "model": model,
+        "target": f"tinyml/{board.name}",
+        "board": board.source,
+        "cpu": board.cpu.name,
+        "inputs": described[: len(io.inputs)],
+        "outputs": described[len(io.inputs) :],
+        "arena_bytes": plan.arena_bytes,
+        "constants_bytes": sum(a.nbytes for a in tir.constants.values()),
+        "macs": macs,
+        "executed_macs": macs,
+        "layers": [_layer(program, index, kernel) for index, kernel in tir.steps],
+        "plan": plan.to_dict(),
+    }
+
+
+def mlf_metadata(module_name: str, info: dict[str, Any]) -> dict[str, Any]:
+    """The whole ``metadata.json``."""
+    sizes = {k: sum(t["size_bytes"] for t in info[k]) for k in ("inputs", "outputs")}
+    main = {
+        "device": 1,  # DLDevice kDLCPU, as microTVM wrote it
+        "workspace_size_bytes": info["arena_bytes"],
+        "constants_size_bytes": info["constants_bytes"],
+        "io_size_bytes": sizes["inputs"] + sizes["outputs"],
+        "inputs": {t["c_name"]: {"size": t["size_bytes"], "dtype": t["dtype"]} for t in info["inputs"]},
+        "outputs": {t["c_name"]: {"size": t["size_bytes"], "dtype": t["dtype"]} for t in info["outputs"]},
+    }
+    kernels: dict[str, int] = {}
+    for layer in info["layers"]:
+        kernels[layer["kernel"]] = max(kernels.get(layer["kernel"], 0), layer["scratch_bytes"])
+    operators = [
+        {"function_name": name, "workspace": [{"device": 1, "workspace_size_bytes": size}]}
+        for name, size in kernels.items()
+    ]
+    module = {
+        "model_name": module_name,
+        "export_datetime": _EXPORT_DATETIME,
+        "memory": {"functions": {"main": [main], "operator_functions": operators}},
+        "target": [info["target"]],
+        "executors": ["aot"],
+        "style": "full-model",
+        "tinyml": info,
+    }
+    return {"version": MLF_VERSION, "modules": {module_name: module}}
+
+
+def _io_tensor(info: IoTensor, c_name: str, tensor: planner.Tensor) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "c_name": c_name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "size_bytes": tensor.size_bytes,
+        "scale": info.scale,
+        "zero_point": info.zero_point,
+        "host_dtype": info.host_dtype,
+    }
+
+
+def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
+    layer, op = program.layers[index], program.graph.ops[index]
+    outputs = [program.graph.tensors[t] for t in op.outputs]
+    constants = () if layer.kernel is None else layer.kernel.constants
+    return {
+        "name": layer.name,
+        "op": layer.op,
+        "output_shape": list(layer.output_shape),
+        "macs": op.macs,
+        "executed_macs": op.macs,
+        "kernel": kernel_name,
+        "output_bytes": sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in outputs),
+        "scratch_bytes": op.scratch_bytes,
+        "constants_bytes": sum(c.nbytes for c in constants),
+    }

@@ -1,0 +1,55 @@
+"""The C sources and the header of one compiled model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata, resources
+from typing import Any
+
+import jinja2
+
+from tvm_tiny.aot.c_text import array_text, c_type, generate_functions
+from tvm_tiny.ops import TirProgram
+
+KERNEL_HEADER = "tvm_tiny_kernels.h"
+
+
+def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: str) -> dict[str, str]:
+    """File name -> text.
+
+    Parameters
+    ----------
+    info : the ``tinyml`` part of the module's metadata (``aot.metadata``): model, target, inputs, outputs, arena_bytes
+    """
+    prefix = f"tvmgen_{module_name}"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tvm_tiny.aot"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    tensors = {
+        kind: [{**t, "comment": t["name"].replace("*/", "* /"), "c_type": c_type(t["dtype"])} for t in info[kind]]
+        for kind in ("inputs", "outputs")
+    }
+    context = {
+        "version": metadata.version("tvm-tiny"),
+        "model": info["model"].replace("*/", "* /"),
+        "target": info["target"],
+        "prefix": prefix,
+        "macro": prefix.upper(),
+        "arena_bytes": info["arena_bytes"],
+        **tensors,
+    }
+    functions = generate_functions(program)
+    constants = [
+        {"name": n, "c_type": c_type(a.dtype.name), "length": max(1, a.size)} for n, a in program.constants.items()
+    ]
+    lib0 = environment.get_template("lib0.c.j2").render(functions=functions.values(), constants=constants, **context)
+    arrays = [f"extern const {c['c_type']} {c['name']}[{c['length']}];\n" for c in constants]
+    definitions = [array_text(n, a) for n, a in program.constants.items()]
+    lib1 = "\n".join(["/* Constants: weights, biases, tables. */\n#include <stdint.h>\n\n#include \"tvm_tiny_kernels.h\"\n", "".join(arrays), *definitions])
+    kernel_header = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support", KERNEL_HEADER)
+    return {
+        f"{prefix}.h": environment.get_template("header.h.j2").render(**context),
+        KERNEL_HEADER: kernel_header.read_text(encoding="utf-8"),
+        f"{module_name}_lib0.c": lib0,
+        f"{module_name}_lib1.c": lib1,
+    }

@@ -1,0 +1,147 @@
+"""Model file -> C sources: the one function that the command line and Python users call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_tiny import aot, frontend, pipeline, planner
+from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
+from tvm_tiny.quant.params import ROUNDINGS
+from tvm_tiny.targets import Board, resolve
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """What compiling gives.
+
+    Parameters
+    ----------
+    module_name : part of the C names: ``tvmgen_<module_name>_run``
+    files : path in the Model Library Format archive -> content
+    metadata : ``metadata.json``
+    plan : where everything lies in the arena
+    board : what it was compiled for
+    """
+
+    module_name: str
+    files: Mapping[str, bytes]
+    metadata: Mapping[str, Any]
+    plan: planner.Plan
+    board: Board
+
+    def export(self, path: Path | str) -> Path:
+        """Write the Model Library Format archive; either the whole file appears or nothing.
+
+        Raises
+        ------
+        OutputError : the path is a folder or cannot be written
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise OutputError(f"'{path}' is a folder; expected a file to write", hints=[f"try {path / 'model.tar'}"])
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(aot.mlf_bytes(self.files))
+            os.replace(partial, path)
+        except OSError as e:
+            raise OutputError(f"'{path}' cannot be written: {e.strerror}", hints=["choose another path with -o"]) from e
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def report(self) -> dict[str, Any]:
+        """Layers, MACs and bytes as known without running; ``tvm_tiny.measure.run_model`` measures the rest."""
+        return dict(self.metadata["modules"][self.module_name]["tinyml"])
+
+
+def compile_model(
+    model: Any,
+    target: Any = "tinyml",
+    *,
+    rounding: str = "tflm",
+    quantized_io: bool = False,
+    module_name: str = "default",
+    pass_config: Mapping[str, Any] | None = None,
+    dump_ir: Path | str | None = None,
+    name: str | None = None,
+) -> CompiledModel:
+    """Compile a quantized network to C for a Cortex-M board.
+
+    Parameters
+    ----------
+    model : path or bytes of a .tflite or .onnx file, an ``onnx.ModelProto``, or a ``tvm.IRModule`` in Relax (QDQ)
+    target : "tinyml", "tinyml/<board>", a board name, a board's TOML file, a ``tvm.target.Target`` or a ``Board``
+    rounding : "tflm" rounds twice, as TFLite Micro and CMSIS-NN do; "single" rounds once
+    quantized_io : leave out QUANTIZE and DEQUANTIZE at the edges; inputs and outputs are int8
+    module_name : part of the C names
+    pass_config : options of TVM's ``PassContext``
+    dump_ir : folder that gets the IR after every phase
+    name : the model's name in reports; by default the file's
+
+    Raises
+    ------
+    TvmTinyError : with what went wrong and what to try
+    """
+    import tvm
+
+    if rounding not in ROUNDINGS:
+        raise OptionError(f"--rounding {rounding!r} is unknown", hints=[f"choose one of {', '.join(ROUNDINGS)}"])
+    aot.check_module_name(module_name)
+    board = resolve(target)
+    options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir))
+    module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
+    with _pass_context(pass_config or {}):
+        module, program = pipeline.lower(module, board, options)
+        plan = planner.plan_memory(program.graph)
+        planner.verify(plan)
+        tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
+        model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
+        info = aot.tinyml_metadata(model_name, board, pipeline.model_io(module), program, tir, plan)
+        _check_fits(info, board, plan)
+        sources = aot.generate_sources(tir, info, module_name)
+    metadata = aot.mlf_metadata(module_name, info)
+    files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
+    return CompiledModel(module_name, files, metadata, plan, board)
+
+
+def _pass_context(config: Mapping[str, Any]) -> Any:
+    import tvm
+
+    try:
+        return tvm.transform.PassContext(opt_level=3, config=dict(config))
+    except (AttributeError, TypeError, ValueError, RuntimeError) as e:
+        reason = str(e).strip().splitlines()[-1]
+        raise OptionError(
+            f"--pass-config {', '.join(f'{k}={v}' for k, v in config.items())}: TVM refuses it ({reason})",
+            hints=["names and types are TVM's: tvm.transform.PassContext.list_configs()"],
+        ) from e
+
+
+def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> None:
+    """Refuse what cannot fit, before any compiler is started; the linker has the last word."""
+    io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
+    ram = info["arena_bytes"] + io_bytes
+    if ram > board.ram_bytes:
+        step = plan.peak_step()
+        live = [b for b in plan.blocks if b.first <= step <= b.last and b.tensors]
+        lines = ""
+        if live:
+            tensor = plan.graph.tensors[max(live, key=lambda b: b.size_bytes).tensors[0]]
+            lines = (
+                f"\n  largest at the peak: {tensor.name}, {tensor.dtype} {list(tensor.shape)}, {tensor.size_bytes:,} bytes"
+            )
+        raise MemoryBudgetError(
+            f"'{info['model']}' needs {ram:,} bytes of RAM ({info['arena_bytes']:,} arena, {io_bytes:,} inputs and "
+            f"outputs); board '{board.name}' has {board.ram_bytes:,}{lines}",
+            hints=["a board with more RAM: tvmc targets"],
+        )
+    if info["constants_bytes"] > board.flash_bytes:
+        raise MemoryBudgetError(
+            f"'{info['model']}' has {info['constants_bytes']:,} bytes of weights; board '{board.name}' has "
+            f"{board.flash_bytes:,} bytes of flash",
+            hints=["a board with more flash: tvmc targets"],
+        )

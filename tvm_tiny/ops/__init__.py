@@ -1,0 +1,28 @@
+"""The integer operators ``relax.tinyml.*``: definition, construction, attributes."""
+
+# Before the submodules: importing TVM calls our plug-in hook, which imports them from here.
+import tvm  # noqa: F401
+
+from .io_info import IoTensor, ModelIo, get_io, with_io
+from .kernel import Kernel
+from .program import Function, Layer, Program, TirProgram
+from .registry import OPS, OpDef, is_tinyml_call, make_call, op_name, params_of, register_ops
+
+__all__ = [
+    "OPS",
+    "Function",
+    "IoTensor",
+    "Kernel",
+    "Layer",
+    "ModelIo",
+    "OpDef",
+    "Program",
+    "TirProgram",
+    "get_io",
+    "is_tinyml_call",
+    "make_call",
+    "op_name",
+    "params_of",
+    "register_ops",
+    "with_io",
+]

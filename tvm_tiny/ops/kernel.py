@@ -1,0 +1,41 @@
+"""What a schedule hands to the planner and to the main loop for one operator call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One operator as a TIR function, plus what calling it takes.
+
+    Parameters
+    ----------
+    func : ``tirx.PrimFunc``. Its parameters, in this order: one buffer per activation input, one per output, one per
+        entry of ``constants``, one ``uint8`` buffer if ``scratch_bytes``, and for granularity "row" ``y: int32`` and one
+        ``rows_<i>: int32`` per activation input.
+    name : base of the C name, like ``qconv2d_3x3_s2``; made unique later
+    granularity :
+        "tensor": one call computes whole tensors. "row": one call computes output row ``y`` of an NHWC image (N is
+        looped over outside): the output pointer is that of row ``y``; input pointers are those of the buffer that holds
+        the image's rows, row ``r`` at slot ``r % rows_<i>``. Rows outside the image are never read: vertical and
+        horizontal padding is the kernel's own business.
+    constants : packed arrays in the order the kernel reads them
+    scratch_bytes : working memory inside one call, 8-byte aligned
+    in_place_inputs : activation inputs whose buffer may be that of output 0 (each element is read before the element of
+        the output at the same byte offset is written)
+    macs : multiply-accumulates of the whole operator, padded taps included
+    """
+
+    func: Any
+    name: str
+    granularity: Literal["row", "tensor"]
+    constants: tuple[NDArray[np.generic], ...] = ()
+    scratch_bytes: int = 0
+    in_place_inputs: tuple[int, ...] = ()
+    macs: int = 0

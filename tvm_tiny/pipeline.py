@@ -1,0 +1,82 @@
+"""The ordered lists of passes, in named phases: the only place that knows what runs after what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import tvm
+from tvm import relax
+
+from tvm_tiny import passes, planner, schedules
+from tvm_tiny.errors import OutputError
+from tvm_tiny.ops import ModelIo, Program, TirProgram, get_io, register_ops
+from tvm_tiny.targets import Board
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose about lowering.
+
+    rounding : "tflm" (rounds twice, as TFLite Micro does) or "single"
+    quantized_io : drop QUANTIZE and DEQUANTIZE at the edges; inputs and outputs become int8
+    dump_ir : folder that gets the IR after every phase
+    """
+
+    rounding: str = "tflm"
+    quantized_io: bool = False
+    dump_ir: Path | None = None
+
+
+def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
+    """Phase name -> Relax passes, in order."""
+    return {
+        "integers": [passes.LowerQdq(rounding=options.rounding)],
+        "edges": [passes.QuantizedIo()] if options.quantized_io else [],
+        "simplify": [relax.transform.DeadCodeElimination()],
+    }
+
+
+def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRModule, Program]:
+    """QDQ or float Relax -> integer Relax, and the program it stands for."""
+    register_ops()
+    dump = _Dump(options.dump_ir)
+    dump("import", module)
+    for phase, phase_passes in relax_phases(options).items():
+        for each in phase_passes:
+            module = each(module)
+        dump(phase, module)
+    program = passes.extract_program(module["main"], partial(schedules.select, cpu=board.cpu))
+    return module, program
+
+
+def to_tir(program: Program, plan: planner.Plan, prefix: str, options: Options) -> TirProgram:
+    """The program as lowered TIR, ready for the C generator."""
+    dump = _Dump(options.dump_ir)
+    tir = passes.build_main(program, plan, prefix)
+    dump("kernels", tir.module)
+    lowered = passes.lower_tir()(tir.module)
+    dump("lowered", lowered)
+    return TirProgram(lowered, tir.functions, tir.constants, tir.steps)
+
+
+def model_io(module: tvm.IRModule) -> ModelIo:
+    """Names and quantization of the model's inputs and outputs."""
+    return get_io(module["main"])
+
+
+class _Dump:
+    """Writes IR to ``<folder>/<phase>.py`` after a phase."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def __call__(self, phase: str, module: tvm.IRModule) -> None:
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / f"{phase}.py").write_text(module.script(show_meta=False), encoding="utf-8")
+        except OSError as e:
+            raise OutputError(f"--dump-ir: '{self._folder}' cannot be written: {e.strerror}") from e
