@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from tvm_tiny.aot.c_text import array_text, c_type, generate_functions
+from tvm_tiny.aot.c_text import array_declaration, array_text, c_type, generate_functions
 from tvm_tiny.ops import TirProgram
 
 KERNEL_HEADER = "tvm_tiny_kernels.h"
@@ -39,13 +39,10 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         **tensors,
     }
     functions = generate_functions(program)
-    constants = [
-        {"name": n, "c_type": c_type(a.dtype.name), "length": max(1, a.size)} for n, a in program.constants.items()
-    ]
+    constants = [array_declaration(n, a) for n, a in program.constants.items()]
     lib0 = environment.get_template("lib0.c.j2").render(functions=functions.values(), constants=constants, **context)
-    arrays = [f"extern const {c['c_type']} {c['name']}[{c['length']}];\n" for c in constants]
     definitions = [array_text(n, a) for n, a in program.constants.items()]
-    lib1 = "\n".join(["/* Constants: weights, biases, tables. */\n#include <stdint.h>\n\n#include \"tvm_tiny_kernels.h\"\n", "".join(arrays), *definitions])
+    lib1 = environment.get_template("lib1.c.j2").render(constants=constants, definitions=definitions, **context)
     kernel_header = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support", KERNEL_HEADER)
     return {
         f"{prefix}.h": environment.get_template("header.h.j2").render(**context),

@@ -1,0 +1,103 @@
+"""Compiled models as shared libraries of the host, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tvm_tiny.compiler import CompiledModel
+
+FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-shared")
+
+
+def host_compiler() -> str:
+    """The host's C compiler; skips the test where there is none, fails it in CI."""
+    compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        message = "no C compiler on the host (gcc, cc or clang)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return compiler
+
+
+def build_library(models: Sequence[CompiledModel], folder: Path, *, flags: Sequence[str] = FLAGS) -> NativeLibrary:
+    """Compile the sources of ``models`` (distinct module names) into one shared library in ``folder``."""
+    sources = []
+    for model in models:
+        for path, content in model.files.items():
+            if path.endswith((".c", ".h")):
+                file = folder / Path(path).name
+                file.write_bytes(content)
+                if path.endswith(".c"):
+                    sources.append(str(file))
+    library = folder / "models.so"
+    command = [host_compiler(), *flags, f"-I{folder}", *sources, "-o", str(library), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return NativeLibrary(ctypes.CDLL(str(library)), {m.module_name: m for m in models})
+
+
+class NativeLibrary:
+    """Runs the models of one shared library."""
+
+    def __init__(self, library: ctypes.CDLL, models: dict[str, CompiledModel]) -> None:
+        self._library = library
+        self._models = models
+
+    def run(self, module_name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """One inference; buffers are guarded, and inputs must come back unchanged."""
+        info = self._models[module_name].report()
+        given = [np.ascontiguousarray(x) for x in inputs]
+        for tensor, x in zip(info["inputs"], given, strict=True):
+            assert (list(x.shape), x.dtype.name) == (tensor["shape"], tensor["dtype"])
+        sources = [_Guarded(t["size_bytes"], x.tobytes()) for t, x in zip(info["inputs"], given, strict=True)]
+        results = [_Guarded(t["size_bytes"]) for t in info["outputs"]]
+        status = self._library[f"tvmgen_{module_name}_run"](_struct(sources), _struct(results))
+        assert status == 0
+        for source, x in zip(sources, given, strict=True):
+            assert source.content() == x.tobytes(), "an input was overwritten"
+        return [
+            np.frombuffer(r.content(), t["dtype"]).reshape(t["shape"])
+            for t, r in zip(info["outputs"], results, strict=True)
+        ]
+
+
+class _Guarded:
+    """A buffer between two zones that nobody may write."""
+
+    _ZONE = b"\xa5" * 64
+
+    def __init__(self, size: int, content: bytes | None = None) -> None:
+        self._size = size
+        middle = content if content is not None else b"\x5a" * size
+        self._memory = ctypes.create_string_buffer(self._ZONE + middle + self._ZONE, size + 192)
+        offset = -ctypes.addressof(self._memory) % 64
+        if offset:
+            self._memory.raw = b"\0" * offset + self._ZONE + middle + self._ZONE + b"\0" * (64 - offset)
+        self._start = offset
+
+    @property
+    def address(self) -> int:
+        return ctypes.addressof(self._memory) + self._start + len(self._ZONE)
+
+    def content(self) -> bytes:
+        raw = self._memory.raw[self._start :]
+        zone = len(self._ZONE)
+        assert raw[:zone] == self._ZONE, "bytes in front of a buffer were overwritten"
+        assert raw[zone + self._size : zone + self._size + zone] == self._ZONE, "bytes behind a buffer were overwritten"
+        return raw[zone : zone + self._size]
+
+
+def _struct(buffers: Sequence[_Guarded]) -> Any:
+    array = (ctypes.c_void_p * len(buffers))(*(b.address for b in buffers))
+    return ctypes.byref(array)
