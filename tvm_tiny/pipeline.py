@@ -31,10 +31,18 @@ class Options:
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
     """Phase name -> Relax passes, in order."""
+    edges = [passes.QuantizedIo()] if options.quantized_io else []
     return {
         "integers": [passes.LowerQdq(rounding=options.rounding)],
-        "edges": [passes.QuantizedIo()] if options.quantized_io else [],
-        "simplify": [relax.transform.DeadCodeElimination()],
+        "edges": edges,
+        "layout": [passes.CancelTransposes()],
+        "simplify": [
+            passes.FoldPad(),
+            passes.FuseLookup(),
+            passes.FoldConstants(),
+            passes.RemoveIdentities(),
+            relax.transform.DeadCodeElimination(),
+        ],
     }
 
 

@@ -81,7 +81,14 @@ def _qualify(text: str, function: Function) -> str:
     head, body = text.split(") {", 1)
     name, params = head.split("(", 1)
     qualified = [f"const {p}" if p.split("* ")[-1] in function.read_only else p for p in params.split(", ")]
-    return f"static {name}({', '.join(qualified)}) {{{body}"
+    return f"static {name}({', '.join(qualified)}) {{{_mention_unused(params, body)}"
+
+
+def _mention_unused(params: str, body: str) -> str:
+    """The kernel contract has parameters that a simple kernel does not need; compilers are told so."""
+    names = [re.split(r"[ *]+", p)[-1] for p in params.split(", ")]
+    unused = [n for n in names if re.search(rf"\b{n}\b", body) is None]
+    return "".join(f"\n  (void){n};" for n in unused) + body
 
 
 def _drop_parameters(text: str, names: Iterable[str]) -> str:

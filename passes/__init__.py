@@ -1,0 +1,27 @@
+"""Relax and TIR passes. Each works alone on any module; ``tvm_tiny.pipeline`` knows the order."""
+
+from tvm_tiny.passes.build_main import build_main
+from tvm_tiny.passes.cancel_transposes import CancelTransposes
+from tvm_tiny.passes.extract_program import extract_program
+from tvm_tiny.passes.fold_constants import FoldConstants
+from tvm_tiny.passes.fold_pad import FoldPad
+from tvm_tiny.passes.fuse_lookup import FuseLookup
+from tvm_tiny.passes.lower_qdq import LowerQdq
+from tvm_tiny.passes.lower_tir import lower_tir
+from tvm_tiny.passes.plain_abi import UsePlainPointers
+from tvm_tiny.passes.quantized_io import QuantizedIo
+from tvm_tiny.passes.remove_identities import RemoveIdentities
+
+__all__ = [
+    "CancelTransposes",
+    "FoldConstants",
+    "FoldPad",
+    "FuseLookup",
+    "LowerQdq",
+    "QuantizedIo",
+    "RemoveIdentities",
+    "UsePlainPointers",
+    "build_main",
+    "extract_program",
+    "lower_tir",
+]

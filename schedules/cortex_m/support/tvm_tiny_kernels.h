@@ -1,0 +1,614 @@
+/*
+ * tvm-tiny: what the generated kernels call.
+ *
+ * C99, also valid C++. Needs nothing but the three headers below. Everything is static inline: a program carries what it
+ * uses. On cores with the Armv7E-M SIMD instructions (TINYML_DSP) a few functions are inline assembly; every one of them
+ * has a plain-C twin with the same result, which is what runs on a host.
+ *
+ * Shifting a negative number right is taken to be arithmetic, as gcc, clang and armclang define it. Numbers that may be
+ * negative are never shifted left; sums that may wrap are formed in unsigned arithmetic.
+ *
+ * Define TINYML_PORTABLE to leave out all assembly.
+ */
+#ifndef TVM_TINY_KERNELS_H
+#define TVM_TINY_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- compilers and cores */
+
+#if defined(__GNUC__)
+#define TINYML_INLINE static inline __attribute__((always_inline, unused))
+#define TINYML_ALIGNED(n) __attribute__((aligned(n)))
+#else
+#define TINYML_INLINE static inline
+#define TINYML_ALIGNED(n)
+#endif
+
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__arm__) && !defined(TINYML_PORTABLE)
+#define TINYML_DSP 1
+#else
+#define TINYML_DSP 0
+#endif
+
+#if defined(__GNUC__) && defined(__ARM_FEATURE_SAT) && defined(__arm__) && !defined(TINYML_PORTABLE)
+#define TINYML_SAT 1
+#else
+#define TINYML_SAT 0
+#endif
+
+/*
+ * TINYML_MARK(i): layer i starts here (-1: the network has ended). Costs no instruction. A profiling build
+ * (TINYML_PROFILE) keeps pairs of (address of the instruction, layer) in the section .tinyml_marks.
+ */
+#if defined(TINYML_PROFILE) && defined(__GNUC__) && defined(__arm__)
+#define TINYML_MARK(i)                                                                             \
+    __asm volatile("0:\n\t.pushsection .tinyml_marks,\"a\",%%progbits\n\t.balign 4\n\t"            \
+                   ".word 0b, %c0\n\t.popsection" ::"i"(i)                                         \
+                   : "memory")
+#else
+#define TINYML_MARK(i) ((void)0)
+#endif
+
+/* What float kernels call of the C library's libm; <math.h> itself is not needed. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+#if !defined(_MATH_H) && !defined(_MATH_H_)
+float ceilf(float);
+float cosf(float);
+float erff(float);
+float exp2f(float);
+float expf(float);
+float fabsf(float);
+float floorf(float);
+float fmodf(float, float);
+float log2f(float);
+float logf(float);
+float nearbyintf(float);
+float powf(float, float);
+float roundf(float);
+float sinf(float);
+float sqrtf(float);
+float tanhf(float);
+float truncf(float);
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+/* ---------------------------------------------------------------- integers */
+
+TINYML_INLINE int32_t tinyml_clamp(int32_t x, int32_t low, int32_t high) {
+#if TINYML_SAT
+    if (low == -128 && high == 127) {
+        int32_t saturated;
+        __asm("ssat %0, #8, %1" : "=r"(saturated) : "r"(x));
+        return saturated;
+    }
+#endif
+    x = x < high ? x : high;
+    return x > low ? x : low;
+}
+
+/* x * 2**shift modulo 2**32. */
+TINYML_INLINE int32_t tinyml_shift_left(int32_t x, int32_t shift) {
+    return (int32_t)((uint32_t)x << shift);
+}
+
+/* Leading zero bits of x, 32 for 0. */
+TINYML_INLINE int32_t tinyml_leading_zeros(uint32_t x) {
+#if defined(__GNUC__)
+    return x == 0U ? 32 : (int32_t)__builtin_clz(x);
+#else
+    int32_t n = 0;
+    while (n < 32 && (x & (0x80000000U >> n)) == 0U) {
+        ++n;
+    }
+    return n;
+#endif
+}
+
+/* High word of a * b, rounded half up: (a * b + 2**31) >> 32. */
+TINYML_INLINE int32_t tinyml_multiply_high_rounded(int32_t a, int32_t b) {
+#if TINYML_DSP
+    int32_t high;
+    __asm("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
+    return high;
+#else
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
+/* High word of a * b, rounded down. */
+TINYML_INLINE int32_t tinyml_multiply_high(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b) >> 32);
+}
+
+/* a * b / 2**31 rounded half up; saturates in the one case that overflows. gemmlowp's SaturatingRoundingDoublingHighMul. */
+TINYML_INLINE int32_t tinyml_multiply_q31(int32_t a, int32_t b) {
+    if (a == INT32_MIN && b == INT32_MIN) {
+        return INT32_MAX;
+    }
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* x / 2**shift rounded half away from zero, 0 <= shift <= 31. gemmlowp's RoundingDivideByPOT. */
+TINYML_INLINE int32_t tinyml_divide_power_of_two(int32_t x, int32_t shift) {
+    const int32_t mask = (int32_t)(((uint32_t)1 << shift) - 1U);
+    const int32_t remainder = x & mask;
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> shift) + (remainder > threshold ? 1 : 0);
+}
+
+/* x * 2**shift, saturating, 0 < shift < 31. gemmlowp's SaturatingRoundingMultiplyByPOT. */
+TINYML_INLINE int32_t tinyml_multiply_power_of_two(int32_t x, int32_t shift) {
+    const int32_t limit = (int32_t)(((uint32_t)1 << (31 - shift)) - 1U);
+    if (x > limit) {
+        return INT32_MAX;
+    }
+    if (x < -limit) {
+        return INT32_MIN;
+    }
+    return tinyml_shift_left(x, shift);
+}
+
+/* ---------------------------------------------------------------- requantization */
+
+/* x * multiplier * 2**(shift - 31), rounded twice: TFLite Micro's MultiplyByQuantizedMultiplier. */
+TINYML_INLINE int32_t tinyml_requantize_tflm(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    return tinyml_divide_power_of_two(tinyml_multiply_q31(tinyml_shift_left(x, left), multiplier), right);
+}
+
+/* The same, rounded once, half up. */
+TINYML_INLINE int32_t tinyml_requantize_single(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t total = 31 - shift;
+    return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (total - 1))) >> total);
+}
+
+/*
+ * tinyml_requantize_tflm for |x| < 2**30 and shift = -1 - halvings, halvings >= 0; then + zero_point.
+ * Doubling x makes the 31-bit product the high word of a multiply that rounds. Adding the sign sends ties away from zero;
+ * floor((t + 2**h) / 2**(h+1)) is taken as floor((floor(t / 2**h) + 1) / 2), so that no rounding constant is needed and
+ * the zero point joins the one.
+ */
+TINYML_INLINE int32_t tinyml_requantize_tflm_small(int32_t x, int32_t multiplier, int32_t halvings, int32_t zero_point) {
+    const int32_t high = tinyml_multiply_high_rounded(x * 2, multiplier);
+    return (((high + (high >> 31)) >> halvings) + (2 * zero_point + 1)) >> 1;
+}
+
+/* tinyml_requantize_single for shift = -2 - halvings, halvings >= 0; then + zero_point. */
+TINYML_INLINE int32_t tinyml_requantize_single_small(int32_t x, int32_t multiplier, int32_t halvings,
+                                                     int32_t zero_point) {
+    return ((tinyml_multiply_high(x, multiplier) >> halvings) + (2 * zero_point + 1)) >> 1;
+}
+
+/* ---------------------------------------------------------------- multiply-accumulate */
+
+/*
+ * tinyml_mac_<pixels>x<channels>: acc[p * channels + c] += sum over k < n of (x[p * step + k] - zero_point) * w[c][k].
+ * Weights come in blocks of four k: w[k / 4][c][k % 4]; the last n % 4 as w[c] per k.
+ */
+
+#if TINYML_DSP
+TINYML_INLINE uint32_t tinyml_load_word(const int8_t* p) {
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Bytes 0 and 2, sign-extended to halfwords. */
+TINYML_INLINE uint32_t tinyml_even(uint32_t word) {
+    uint32_t pair;
+    __asm("sxtb16 %0, %1" : "=r"(pair) : "r"(word));
+    return pair;
+}
+
+/* Bytes 1 and 3. */
+TINYML_INLINE uint32_t tinyml_odd(uint32_t word) {
+    uint32_t pair;
+    __asm("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(word));
+    return pair;
+}
+
+TINYML_INLINE uint32_t tinyml_even_plus(uint32_t addend, uint32_t word) {
+    uint32_t pair;
+    __asm("sxtab16 %0, %1, %2" : "=r"(pair) : "r"(addend), "r"(word));
+    return pair;
+}
+
+TINYML_INLINE uint32_t tinyml_odd_plus(uint32_t addend, uint32_t word) {
+    uint32_t pair;
+    __asm("sxtab16 %0, %1, %2, ror #8" : "=r"(pair) : "r"(addend), "r"(word));
+    return pair;
+}
+
+/* acc + both halfword products. */
+TINYML_INLINE int32_t tinyml_dot2(uint32_t a, uint32_t b, int32_t acc) {
+    int32_t sum;
+    __asm("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+
+TINYML_INLINE int32_t tinyml_mac_low(uint32_t a, uint32_t b, int32_t acc) {
+    int32_t sum;
+    __asm("smlabb %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+
+TINYML_INLINE int32_t tinyml_mac_high(uint32_t a, uint32_t b, int32_t acc) {
+    int32_t sum;
+    __asm("smlatt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
+    return sum;
+}
+
+/* -zero_point in both halfwords. */
+TINYML_INLINE uint32_t tinyml_negated_pair(int32_t zero_point) {
+    return ((uint32_t)-zero_point & 0xFFFFU) * 0x10001U;
+}
+#endif
+
+TINYML_INLINE void tinyml_mac_1x1(int32_t* acc, const int8_t* x, const int8_t* w, int32_t n, int32_t zero_point) {
+    int32_t a0 = acc[0];
+    int32_t k;
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+#endif
+    for (k = n >> 2; k > 0; --k) {
+#if TINYML_DSP
+        const uint32_t x0 = tinyml_load_word(x), w0 = tinyml_load_word(w);
+        a0 = tinyml_dot2(tinyml_even_plus(offset, x0), tinyml_even(w0), a0);
+        a0 = tinyml_dot2(tinyml_odd_plus(offset, x0), tinyml_odd(w0), a0);
+#else
+        a0 += (x[0] - zero_point) * w[0];
+        a0 += (x[1] - zero_point) * w[1];
+        a0 += (x[2] - zero_point) * w[2];
+        a0 += (x[3] - zero_point) * w[3];
+#endif
+        x += 4;
+        w += 4;
+    }
+    for (k = n & 3; k > 0; --k) {
+        a0 += (*x++ - zero_point) * *w++;
+    }
+    acc[0] = a0;
+}
+
+TINYML_INLINE void tinyml_mac_1x2(int32_t* acc, const int8_t* x, const int8_t* w, int32_t n, int32_t zero_point) {
+    int32_t a0 = acc[0], a1 = acc[1];
+    int32_t k;
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+#endif
+    for (k = n >> 2; k > 0; --k) {
+#if TINYML_DSP
+        const uint32_t x0 = tinyml_load_word(x), w0 = tinyml_load_word(w), w1 = tinyml_load_word(w + 4);
+        const uint32_t even = tinyml_even_plus(offset, x0), odd = tinyml_odd_plus(offset, x0);
+        a0 = tinyml_dot2(even, tinyml_even(w0), a0);
+        a0 = tinyml_dot2(odd, tinyml_odd(w0), a0);
+        a1 = tinyml_dot2(even, tinyml_even(w1), a1);
+        a1 = tinyml_dot2(odd, tinyml_odd(w1), a1);
+#else
+        const int32_t x0 = x[0] - zero_point, x1 = x[1] - zero_point;
+        const int32_t x2 = x[2] - zero_point, x3 = x[3] - zero_point;
+        a0 += x0 * w[0] + x1 * w[1] + x2 * w[2] + x3 * w[3];
+        a1 += x0 * w[4] + x1 * w[5] + x2 * w[6] + x3 * w[7];
+#endif
+        x += 4;
+        w += 8;
+    }
+    for (k = n & 3; k > 0; --k) {
+        const int32_t x0 = *x++ - zero_point;
+        a0 += x0 * w[0];
+        a1 += x0 * w[1];
+        w += 2;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+}
+
+TINYML_INLINE void tinyml_mac_1x4(int32_t* acc, const int8_t* x, const int8_t* w, int32_t n, int32_t zero_point) {
+    int32_t a0 = acc[0], a1 = acc[1], a2 = acc[2], a3 = acc[3];
+    int32_t k;
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+#endif
+    for (k = n >> 2; k > 0; --k) {
+#if TINYML_DSP
+        const uint32_t x0 = tinyml_load_word(x), w0 = tinyml_load_word(w), w1 = tinyml_load_word(w + 4);
+        const uint32_t w2 = tinyml_load_word(w + 8), w3 = tinyml_load_word(w + 12);
+        const uint32_t even = tinyml_even_plus(offset, x0), odd = tinyml_odd_plus(offset, x0);
+        a0 = tinyml_dot2(even, tinyml_even(w0), a0);
+        a0 = tinyml_dot2(odd, tinyml_odd(w0), a0);
+        a1 = tinyml_dot2(even, tinyml_even(w1), a1);
+        a1 = tinyml_dot2(odd, tinyml_odd(w1), a1);
+        a2 = tinyml_dot2(even, tinyml_even(w2), a2);
+        a2 = tinyml_dot2(odd, tinyml_odd(w2), a2);
+        a3 = tinyml_dot2(even, tinyml_even(w3), a3);
+        a3 = tinyml_dot2(odd, tinyml_odd(w3), a3);
+#else
+        const int32_t x0 = x[0] - zero_point, x1 = x[1] - zero_point;
+        const int32_t x2 = x[2] - zero_point, x3 = x[3] - zero_point;
+        a0 += x0 * w[0] + x1 * w[1] + x2 * w[2] + x3 * w[3];
+        a1 += x0 * w[4] + x1 * w[5] + x2 * w[6] + x3 * w[7];
+        a2 += x0 * w[8] + x1 * w[9] + x2 * w[10] + x3 * w[11];
+        a3 += x0 * w[12] + x1 * w[13] + x2 * w[14] + x3 * w[15];
+#endif
+        x += 4;
+        w += 16;
+    }
+    for (k = n & 3; k > 0; --k) {
+        const int32_t x0 = *x++ - zero_point;
+        a0 += x0 * w[0];
+        a1 += x0 * w[1];
+        a2 += x0 * w[2];
+        a3 += x0 * w[3];
+        w += 4;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = a2;
+    acc[3] = a3;
+}
+
+TINYML_INLINE void tinyml_mac_2x1(int32_t* acc, const int8_t* x, int32_t step, const int8_t* w, int32_t n,
+                                  int32_t zero_point) {
+    const int8_t* y = x + step;
+    int32_t a0 = acc[0], b0 = acc[1];
+    int32_t k;
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+#endif
+    for (k = n >> 2; k > 0; --k) {
+#if TINYML_DSP
+        const uint32_t x0 = tinyml_load_word(x), y0 = tinyml_load_word(y), w0 = tinyml_load_word(w);
+        const uint32_t even = tinyml_even(w0), odd = tinyml_odd(w0);
+        a0 = tinyml_dot2(tinyml_even_plus(offset, x0), even, a0);
+        a0 = tinyml_dot2(tinyml_odd_plus(offset, x0), odd, a0);
+        b0 = tinyml_dot2(tinyml_even_plus(offset, y0), even, b0);
+        b0 = tinyml_dot2(tinyml_odd_plus(offset, y0), odd, b0);
+#else
+        const int32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
+        a0 += (x[0] - zero_point) * w0 + (x[1] - zero_point) * w1;
+        a0 += (x[2] - zero_point) * w2 + (x[3] - zero_point) * w3;
+        b0 += (y[0] - zero_point) * w0 + (y[1] - zero_point) * w1;
+        b0 += (y[2] - zero_point) * w2 + (y[3] - zero_point) * w3;
+#endif
+        x += 4;
+        y += 4;
+        w += 4;
+    }
+    for (k = n & 3; k > 0; --k) {
+        const int32_t w0 = *w++;
+        a0 += (*x++ - zero_point) * w0;
+        b0 += (*y++ - zero_point) * w0;
+    }
+    acc[0] = a0;
+    acc[1] = b0;
+}
+
+#define TINYML_STEP_2X2(x_k, y_k, w0_k, w1_k)                                                      \
+    do {                                                                                           \
+        const int32_t x_ = (x_k)-zero_point, y_ = (y_k)-zero_point, w0_ = (w0_k), w1_ = (w1_k);    \
+        a0 += x_ * w0_;                                                                            \
+        a1 += x_ * w1_;                                                                            \
+        b0 += y_ * w0_;                                                                            \
+        b1 += y_ * w1_;                                                                            \
+    } while (0)
+
+TINYML_INLINE void tinyml_mac_2x2(int32_t* acc, const int8_t* x, int32_t step, const int8_t* w, int32_t n,
+                                  int32_t zero_point) {
+    const int8_t* y = x + step;
+    int32_t a0 = acc[0], a1 = acc[1], b0 = acc[2], b1 = acc[3];
+    int32_t k;
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+#endif
+    for (k = n >> 2; k > 0; --k) {
+#if TINYML_DSP
+        const uint32_t x0 = tinyml_load_word(x), y0 = tinyml_load_word(y);
+        const uint32_t w0 = tinyml_load_word(w), w1 = tinyml_load_word(w + 4);
+        const uint32_t x_even = tinyml_even_plus(offset, x0), x_odd = tinyml_odd_plus(offset, x0);
+        const uint32_t y_even = tinyml_even_plus(offset, y0), y_odd = tinyml_odd_plus(offset, y0);
+        const uint32_t w0_even = tinyml_even(w0), w0_odd = tinyml_odd(w0);
+        const uint32_t w1_even = tinyml_even(w1), w1_odd = tinyml_odd(w1);
+        a0 = tinyml_dot2(x_even, w0_even, a0);
+        a0 = tinyml_dot2(x_odd, w0_odd, a0);
+        b0 = tinyml_dot2(y_even, w0_even, b0);
+        b0 = tinyml_dot2(y_odd, w0_odd, b0);
+        a1 = tinyml_dot2(x_even, w1_even, a1);
+        a1 = tinyml_dot2(x_odd, w1_odd, a1);
+        b1 = tinyml_dot2(y_even, w1_even, b1);
+        b1 = tinyml_dot2(y_odd, w1_odd, b1);
+#else
+        TINYML_STEP_2X2(x[0], y[0], w[0], w[4]);
+        TINYML_STEP_2X2(x[1], y[1], w[1], w[5]);
+        TINYML_STEP_2X2(x[2], y[2], w[2], w[6]);
+        TINYML_STEP_2X2(x[3], y[3], w[3], w[7]);
+#endif
+        x += 4;
+        y += 4;
+        w += 8;
+    }
+    for (k = n & 3; k > 0; --k) {
+        TINYML_STEP_2X2(*x++, *y++, w[0], w[1]);
+        w += 2;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = b0;
+    acc[3] = b1;
+}
+#undef TINYML_STEP_2X2
+
+/* acc[c] += (x[c] - zero_point) * w[c] for four channels: one tap of a depthwise convolution. */
+TINYML_INLINE void tinyml_mac_channels_4(int32_t* acc, const int8_t* x, const int8_t* w, int32_t zero_point) {
+#if TINYML_DSP
+    const uint32_t offset = tinyml_negated_pair(zero_point);
+    const uint32_t x_word = tinyml_load_word(x), w_word = tinyml_load_word(w);
+    const uint32_t x_even = tinyml_even_plus(offset, x_word), x_odd = tinyml_odd_plus(offset, x_word);
+    const uint32_t w_even = tinyml_even(w_word), w_odd = tinyml_odd(w_word);
+    acc[0] = tinyml_mac_low(x_even, w_even, acc[0]);
+    acc[1] = tinyml_mac_low(x_odd, w_odd, acc[1]);
+    acc[2] = tinyml_mac_high(x_even, w_even, acc[2]);
+    acc[3] = tinyml_mac_high(x_odd, w_odd, acc[3]);
+#else
+    acc[0] += (x[0] - zero_point) * w[0];
+    acc[1] += (x[1] - zero_point) * w[1];
+    acc[2] += (x[2] - zero_point) * w[2];
+    acc[3] += (x[3] - zero_point) * w[3];
+#endif
+}
+
+TINYML_INLINE void tinyml_mac_channels_1(int32_t* acc, const int8_t* x, const int8_t* w, int32_t zero_point) {
+    acc[0] += (x[0] - zero_point) * w[0];
+}
+
+/* ---------------------------------------------------------------- moving rows */
+
+/* One row of a window: `before` and `after` bytes of padding around n bytes of the image. */
+TINYML_INLINE void tinyml_gather(int8_t* to, const int8_t* from, int32_t before, int32_t n, int32_t after,
+                                 int32_t padding) {
+    memset(to, padding, (size_t)before);
+    memcpy(to + before, from, (size_t)n);
+    memset(to + before + n, padding, (size_t)after);
+}
+
+TINYML_INLINE void tinyml_copy(int8_t* to, const int8_t* from, int32_t n) {
+    memcpy(to, from, (size_t)n);
+}
+
+TINYML_INLINE void tinyml_fill(int8_t* to, int32_t value, int32_t n) {
+    memset(to, value, (size_t)n);
+}
+
+/* ---------------------------------------------------------------- pools */
+
+/* sum / count rounded half away from zero. */
+TINYML_INLINE int32_t tinyml_average(int32_t sum, int32_t count) {
+    return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+}
+
+/* ---------------------------------------------------------------- resize */
+
+/*
+ * TFLite Micro's integer bilinear interpolation of four corners (top left, top right, bottom left, bottom right);
+ * dy and dx are in 1/1024 of a pixel.
+ */
+TINYML_INLINE int32_t tinyml_bilinear_sum(int32_t tl, int32_t tr, int32_t bl, int32_t br, int32_t dy, int32_t dx) {
+    return (tl * (1024 - dx) + tr * dx) * (1024 - dy) + (bl * (1024 - dx) + br * dx) * dy;
+}
+
+/* sum / 2**20 rounded half away from zero. */
+TINYML_INLINE int32_t tinyml_bilinear(int32_t tl, int32_t tr, int32_t bl, int32_t br, int32_t dy, int32_t dx) {
+    const int32_t sum = tinyml_bilinear_sum(tl, tr, bl, br, dy, dx);
+    return (int8_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
+}
+
+/* ---------------------------------------------------------------- float edges */
+
+/* round(x / scale) + zero_point, halves away from zero, saturated to low..high; not-a-number gives the zero point. */
+TINYML_INLINE int32_t tinyml_quantize(float x, float scale, int32_t zero_point, int32_t low, int32_t high) {
+    const float q = x / scale;
+    int32_t whole;
+    float rest;
+    /* 2**24: beyond it every result saturates, below it the conversions are exact. */
+    if (q >= 16777216.0F) {
+        return high;
+    }
+    if (q <= -16777216.0F) {
+        return low;
+    }
+    if (!(q == q)) {
+        return tinyml_clamp(zero_point, low, high);
+    }
+    whole = (int32_t)q;
+    rest = q - (float)whole;
+    whole += (rest >= 0.5F ? 1 : 0) - (rest <= -0.5F ? 1 : 0);
+    return tinyml_clamp(whole + zero_point, low, high);
+}
+
+TINYML_INLINE float tinyml_dequantize(int32_t x, float scale, int32_t zero_point) {
+    return (float)(x - zero_point) * scale;
+}
+
+/* ---------------------------------------------------------------- softmax */
+
+/* exp(x) for x <= 0: Q5.26 to Q0.31, as gemmlowp's exp_on_negative_values computes it. */
+TINYML_INLINE int32_t tinyml_exp(int32_t x) {
+    static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
+    const int32_t quarter = 1 << 24;
+    int32_t part, t, t2, polynomial, result, remainder, i;
+    if (x == 0) {
+        return INT32_MAX;
+    }
+    /* exp(part) with -1/4 <= part < 0 from its Taylor series around -1/8 ... */
+    part = (x & (quarter - 1)) - quarter;
+    t = part * 32 + (1 << 28);
+    t2 = tinyml_multiply_q31(t, t);
+    polynomial = tinyml_divide_power_of_two(tinyml_multiply_q31(t2, t2), 2) + tinyml_multiply_q31(t2, t);
+    polynomial = tinyml_divide_power_of_two(tinyml_multiply_q31(polynomial, 715827883) + t2, 1);
+    result = 1895147668 + tinyml_multiply_q31(1895147668, t + polynomial);
+    /* ... times exp(-1/4), exp(-1/2), exp(-1) ... exp(-16) for every bit set in the rest. */
+    remainder = part - x;
+    for (i = 0; i < 7; ++i) {
+        if ((remainder & (1 << (24 + i))) != 0) {
+            result = tinyml_multiply_q31(result, powers[i]);
+        }
+    }
+    return result;
+}
+
+/* 1 / (1 + x) for 0 <= x < 1, both Q0.31: three Newton steps, as gemmlowp's one_over_one_plus_x_for_x_in_0_1. */
+TINYML_INLINE int32_t tinyml_reciprocal_one_plus(int32_t x) {
+    const int32_t half_denominator = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
+    int32_t y = 1515870810 + tinyml_multiply_q31(half_denominator, -1010580540);
+    int32_t i;
+    for (i = 0; i < 3; ++i) {
+        const int32_t rest = (1 << 29) - tinyml_multiply_q31(half_denominator, y);
+        y += tinyml_multiply_power_of_two(tinyml_multiply_q31(y, rest), 2);
+    }
+    return tinyml_multiply_power_of_two(y, 1);
+}
+
+/* Softmax of n values; out may be x. */
+TINYML_INLINE void tinyml_softmax(const int8_t* x, int8_t* out, int32_t n, int32_t multiplier, int32_t left_shift,
+                                  int32_t diff_min) {
+    int32_t largest = -128, sum = 0, headroom, scale, exponent, pass, i;
+    for (i = 0; i < n; ++i) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    scale = 0;
+    exponent = 0;
+    for (pass = 0; pass < 2; ++pass) {
+        for (i = 0; i < n; ++i) {
+            const int32_t diff = x[i] - largest;
+            int32_t value = -128;
+            if (diff >= diff_min) {
+                const int32_t scaled = tinyml_multiply_q31(tinyml_shift_left(diff, left_shift), multiplier);
+                const int32_t exp_q31 = tinyml_exp(scaled);
+                if (pass == 0) {
+                    sum += tinyml_divide_power_of_two(exp_q31, 12);
+                } else {
+                    value += tinyml_divide_power_of_two(tinyml_multiply_q31(scale, exp_q31), exponent);
+                    value = tinyml_clamp(value, -128, 127);
+                }
+            }
+            if (pass == 1) {
+                out[i] = (int8_t)value;
+            }
+        }
+        if (pass == 0) {
+            /* The sum is Q12.19 and at least 1; scale it to 1 + fraction. */
+            headroom = tinyml_leading_zeros((uint32_t)sum);
+            scale = tinyml_reciprocal_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000U));
+            exponent = 12 - headroom + 31 - 8;
+        }
+    }
+}
+
+#endif /* TVM_TINY_KERNELS_H */

@@ -1,0 +1,146 @@
+"""What a board is: core, memories, clock, how it is emulated and flashed; all checked on construction."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
+from tvm_tiny.errors import TargetError
+from tvm_tiny.targets.cpu import Cpu
+from tvm_tiny.targets.machine import Machine
+
+MemoryKind = Literal["flash", "sram", "dtcm", "external"]
+MEMORY_KINDS: tuple[str, ...] = get_args(MemoryKind)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_ADDRESS_SPACE = 1 << 32
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One memory of a board.
+
+    Parameters
+    ----------
+    kind : "flash", "sram", "dtcm" (tightly coupled, no wait states) or "external" (RAM outside the chip)
+    address : where the core sees it
+    relative_speed : 1.0 is a memory read without wait states; 0.5 takes twice as long. A planning hint, no measurement
+    """
+
+    name: str
+    kind: MemoryKind
+    address: int
+    size_bytes: int
+    relative_speed: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in MEMORY_KINDS:
+            raise TargetError(f"memory {self.name!r}: kind is {self.kind!r}, expected one of {', '.join(MEMORY_KINDS)}")
+        if self.size_bytes <= 0:
+            raise TargetError(f"memory {self.name!r}: size_bytes is {self.size_bytes}, expected more than 0")
+        if self.address < 0 or self.end > _ADDRESS_SPACE:
+            raise TargetError(
+                f"memory {self.name!r}: address {self.address:#x} with size_bytes {self.size_bytes:#x}, "
+                "expected it to end within 32 bits"
+            )
+        if not 0.0 < self.relative_speed <= 1.0:
+            raise TargetError(
+                f"memory {self.name!r}: relative_speed is {self.relative_speed}, expected more than 0 and at most 1"
+            )
+
+    @property
+    def end(self) -> int:
+        """First address behind the memory."""
+        return self.address + self.size_bytes
+
+
+@dataclass(frozen=True)
+class Flashing:
+    """How firmware gets onto a board; a board that is only emulated has neither.
+
+    Parameters
+    ----------
+    command : program and arguments; "{elf}" and "{hex}" stand for the firmware as ELF and as Intel HEX
+    pyocd_target : target type for ``pyocd flash --target``
+    """
+
+    command: tuple[str, ...] = ()
+    pyocd_target: str | None = None
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board.
+
+    Parameters
+    ----------
+    name : like "nrf52840dk"; the TVM tag is ``tinyml/<name>``
+    cpu : the core code is generated for
+    memories : in any order, without overlap
+    machine : the QEMU machine that emulates it; there the linker enforces ``flash_bytes`` and ``ram_bytes``
+    source : what ``resolve`` takes to find it again: its name, or the path of a user's own file
+    """
+
+    name: str
+    description: str
+    cpu: Cpu
+    memories: tuple[Memory, ...]
+    clock_hz: int
+    machine: Machine
+    flashing: Flashing
+    source: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise TargetError(f"name is {self.name!r}, expected lower-case letters, digits, '_' and '-'")
+        if self.clock_hz <= 0:
+            raise TargetError(f"clock_hz is {self.clock_hz}, expected more than 0")
+        self._check_memories()
+        if self.cpu.level > self.machine.cpu.level:
+            raise TargetError(
+                f"machine {self.machine.name!r} has a {self.machine.cpu.name}, which cannot run {self.cpu.name} code"
+            )
+        for what, needed, available in (
+            ("flash", self.flash_bytes, self.machine.flash_bytes),
+            ("RAM", self.ram_bytes, self.machine.ram_bytes),
+        ):
+            if needed > available:
+                raise TargetError(
+                    f"{needed:,} bytes of {what}, machine {self.machine.name!r} can emulate at most {available:,}"
+                )
+
+    @property
+    def flash_bytes(self) -> int:
+        """Largest contiguous flash: code and constants have to fit here."""
+        return _largest_run(self._of_kind("flash"))
+
+    @property
+    def ram_bytes(self) -> int:
+        """Largest contiguous on-chip RAM: .data, .bss with the arena, and the stack have to fit here."""
+        return _largest_run(self._of_kind("sram", "dtcm"))
+
+    def _of_kind(self, *kinds: str) -> list[Memory]:
+        return sorted((m for m in self.memories if m.kind in kinds), key=lambda m: m.address)
+
+    def _check_memories(self) -> None:
+        names = [m.name for m in self.memories]
+        if len(set(names)) < len(names):
+            raise TargetError(f"memory names are {', '.join(names)}, expected each once")
+        if not self._of_kind("flash") or not self._of_kind("sram", "dtcm"):
+            raise TargetError("expected at least one memory of kind flash and one of kind sram or dtcm")
+        ordered = self._of_kind(*MEMORY_KINDS)
+        for low, high in pairwise(ordered):
+            if high.address < low.end:
+                raise TargetError(f"memories {low.name!r} and {high.name!r} overlap")
+
+
+def _largest_run(ordered: list[Memory]) -> int:
+    """Bytes of the longest row of memories without a gap; ``ordered`` by address."""
+    best = run = 0
+    end: int | None = None
+    for memory in ordered:
+        run = run + memory.size_bytes if memory.address == end else memory.size_bytes
+        end = memory.end
+        best = max(best, run)
+    return best

@@ -1,0 +1,63 @@
+"""Kernels against the NumPy reference, byte for byte: whole images, rings of rows, in place; and for every core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernel_cases import KernelCase, all_cases
+from tests.kernel_library import FLAGS, KernelLibrary, c_source, driver_source, run_tool, support_folder
+from tvm_tiny.targets import CPUS
+
+CASES = {case.name: case for case in all_cases()}
+INDEX = {name: i for i, name in enumerate(CASES)}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
+    return KernelLibrary([case.kernel_call() for case in CASES.values()], tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_kernel_matches_reference(case: KernelCase, library: KernelLibrary) -> None:
+    index, call = INDEX[case.name], case.kernel_call()
+    np.testing.assert_array_equal(library.run(index)[0], case.expected)
+    if call.kernel.granularity == "row":
+        np.testing.assert_array_equal(library.run(index, ring=True)[0], case.expected, "from a ring of rows")
+    for i in call.kernel.in_place_inputs:
+        np.testing.assert_array_equal(library.run(index, in_place=i)[0], case.expected, f"over input {i}")
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_compiles_for_core(cpu: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    sample = [case for i, case in enumerate(CASES.values()) if i % 7 == 0]
+    source = tmp_path / "kernels.c"
+    source.write_text(c_source([case.kernel_call(cpu).kernel for case in sample]))
+    options = [*FLAGS, *CPUS[cpu].gcc_flags, f"-I{support_folder()}", "-c", str(source), "-o", str(tmp_path / "k.o")]
+    run_tool([tool("arm-none-eabi-gcc"), *options])
+
+
+def test_sanitizers_find_nothing(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """No undefined behaviour, nothing read or written outside of buffers; rings hold the rows needed and no more."""
+    source = tmp_path / "kernels.c"
+    cases = [case for name, case in CASES.items() if not name.endswith("-single")]
+    source.write_text(driver_source([case.kernel_call() for case in cases]))
+    sanitizers = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    program = str(tmp_path / "kernels")
+    run_tool([tool("gcc"), *FLAGS, *sanitizers, f"-I{support_folder()}", str(source), "-o", program, "-lm"])
+    assert run_tool([program]).strip() == f"{len(cases)} kernels"
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++", "clang++", "arm-none-eabi-gcc"])
+def test_header_is_clean(compiler: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    source = tmp_path / ("use.cpp" if compiler.endswith("++") else "use.c")
+    source.write_text('#include "tvm_tiny_kernels.h"\n')
+    standard = "-std=c++11" if compiler.endswith("++") else "-std=c99"
+    cores = [CPUS[c].gcc_flags for c in ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55")]
+    warnings = ["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Wundef", "-Werror"]
+    for core in cores if compiler.startswith("arm") else [()]:
+        options = [standard, *warnings, *core, f"-I{support_folder()}", "-c", str(source), "-o", str(tmp_path / "o")]
+        run_tool([tool(compiler), *options])

@@ -1,0 +1,45 @@
+"""What tests of every folder share: external tools and the models and vectors beside the repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _missing(what: str) -> None:
+    """Skip, naming what is missing; in CI, where everything has to be there, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """``tool("qemu-system-arm")`` is the program's path."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            _missing(name)
+        return str(path)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared_file() -> Callable[[str], Path]:
+    """``shared_file("models/kws_int8.tflite")`` is the path of a file in ../shared."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.is_file():
+            _missing(f"../shared/{name}")
+        return path
+
+    return find

@@ -1,0 +1,83 @@
+"""What a project takes out of an archive: nothing outside its folder, no names that are not checked."""
+
+from __future__ import annotations
+
+import copy
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_archive import DEFAULT, archive_files, write_archive
+from tvm_tiny.project.platforms.common.archive import extract, io_source, load_model
+from tvm_tiny.project.server import ModelArchiveError
+
+
+def test_extract(tmp_path: Path) -> None:
+    files = archive_files()
+    extract(write_archive(tmp_path / "m.tar", files), tmp_path / "out")
+    found = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert found == files
+
+
+@pytest.mark.parametrize("name", ["/etc/evil", "../evil", "a/../../evil"])
+def test_paths_outside_are_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(ModelArchiveError, match="which may not be unpacked"):
+        extract(tmp_path / "m.tar", tmp_path / "out")
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo("link")
+    member.type, member.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "m.tar", "w") as tar:
+        tar.addfile(member)
+    with pytest.raises(ModelArchiveError, match="'link', which may not be unpacked"):
+        extract(tmp_path / "m.tar", tmp_path / "out")
+
+
+def test_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "m.tar").write_bytes(b"\x1f\x8bnot a tar" * 100)
+    with pytest.raises(ModelArchiveError, match="is not a Model Library Format archive"):
+        extract(tmp_path / "m.tar", tmp_path / "out")
+
+
+def unpacked(folder: Path, files: dict[str, bytes]) -> Path:
+    extract(write_archive(folder / "m.tar", files), folder / "out")
+    return folder / "out"
+
+
+def damaged(**changes: Any) -> dict[str, bytes]:
+    return archive_files(tinyml={**copy.deepcopy(DEFAULT), **changes})
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"a": b""}, "metadata.json is damaged"),
+        ({"metadata.json": b"{"}, "metadata.json is damaged"),
+        ({"metadata.json": b'{"version": 6, "modules": {}}'}, "version 6, expected 7"),
+        ({"metadata.json": b'{"version": 7, "modules": {}}'}, "damaged"),
+        (damaged(inputs=[{**DEFAULT["inputs"][0], "c_name": "x; system"}]), "not a C identifier"),
+        (damaged(outputs=[{**DEFAULT["outputs"][0], "size_bytes": 0}]), "tensor without size"),
+        ({"metadata.json": archive_files()["metadata.json"]}, "no C sources"),
+    ],
+)
+def test_damaged_metadata(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
+    with pytest.raises(ModelArchiveError, match=words):
+        load_model(unpacked(tmp_path, files))
+
+
+def test_io_source_brings_the_arena_where_the_caller_has_to(tmp_path: Path) -> None:
+    model = load_model(unpacked(tmp_path, archive_files()))
+    assert "workspace" not in io_source(model)
+    header = model.include_dir / "tvmgen_default.h"
+    header.write_text(header.read_text().replace("* outputs);", "* outputs,\n    uint8_t* workspace);"))
+    source = io_source(model)
+    assert "static uint8_t tvmgen_default_workspace[TVMGEN_DEFAULT_WORKSPACE_SIZE]" in source
+    assert "tvmgen_default_run(&inputs, &outputs, tvmgen_default_workspace)" in source

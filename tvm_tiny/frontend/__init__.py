@@ -1,0 +1,5 @@
+"""Model files -> canonical QDQ Relax."""
+
+from .load import load_model
+
+__all__ = ["load_model"]

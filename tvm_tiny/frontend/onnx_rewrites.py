@@ -1,0 +1,202 @@
+"""ONNX -> ONNX: brings equivalent spellings of a quantized model into one, QDQ with int8.
+
+- ``Constant`` nodes and shape arithmetic on constants become initializers;
+- operators that carry their scales (QLinearConv, QGemm, ...) become DequantizeLinear, float operator, QuantizeLinear;
+- uint8 becomes int8: values and zero points move by 128, which changes no real number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from .graph import MAX_ELEMENTS
+from .onnx_constraints import ONNX
+
+QDQ = ("QuantizeLinear", "DequantizeLinear")
+# onnxruntime's quantizer names a float tensor so when it inserts QuantizeLinear between it and its consumers.
+FLOAT_SUFFIX = "_QuantizeLinear_Input"
+# Cheap operators on constants: shapes mostly, and weights that are quantized in the graph.
+_FOLDABLE = frozenset(
+    {
+        *("Shape", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Cast"),
+        *("Add", "Sub", "Mul", "Div", "Floor", "Identity", "QuantizeLinear"),
+    }
+)
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+@dataclass(frozen=True)
+class _QOperator:
+    """Inputs of an operator that carries its scales.
+
+    operator : its float counterpart
+    inputs : position of each quantized input; scale and zero point follow it
+    output : position of the output's scale; its zero point follows
+    bias : position of an int32 input whose scale is the product of the other two
+    """
+
+    operator: str
+    inputs: tuple[int, ...]
+    output: int
+    bias: int | None = None
+
+
+_Q_OPERATORS = {
+    "QLinearConv": _QOperator("Conv", (0, 3), 6, bias=8),
+    "QLinearMatMul": _QOperator("MatMul", (0, 3), 6),
+    "QGemm": _QOperator("Gemm", (0, 3), 7, bias=6),
+    "QLinearAdd": _QOperator("Add", (0, 3), 6),
+    "QLinearMul": _QOperator("Mul", (0, 3), 6),
+    "QLinearAveragePool": _QOperator("AveragePool", (0,), 3),
+    "QLinearGlobalAveragePool": _QOperator("GlobalAveragePool", (0,), 3),
+    "QLinearSigmoid": _QOperator("Sigmoid", (0,), 3),
+    "QLinearLeakyRelu": _QOperator("LeakyRelu", (0,), 3),
+    "QLinearSoftmax": _QOperator("Softmax", (0,), 3),
+}
+Q_OPERATOR_NAMES = (*_Q_OPERATORS, "QLinearConcat")
+
+
+def rewritten_kind(node: onnx.NodeProto) -> str | None:
+    """The supported operator that ``node`` is, or will be; None if there is none."""
+    if node.domain not in _DOMAINS:
+        return None
+    if node.op_type == "QLinearConcat":
+        return "Concat"
+    if node.op_type in _Q_OPERATORS:
+        return _Q_OPERATORS[node.op_type].operator
+    known = node.op_type in ONNX.signatures or node.op_type in _FOLDABLE or node.op_type == "Constant"
+    return node.op_type if known and (node.domain != "com.microsoft" or node.op_type in QDQ) else None
+
+
+def rewrite(model: onnx.ModelProto) -> None:
+    """Rewrite ``model``, whose shapes have been inferred as far as they can be, in place."""
+    graph = model.graph
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    shapes = {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+        for v in (*graph.input, *graph.value_info)
+        if v.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)
+    }
+    opsets = {o.domain: o.version for o in model.opset_import}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        value = _constant_value(node, constants, shapes, opsets)
+        if value is None:
+            nodes += _to_qdq(node, constants)
+        else:
+            constants[node.output[0]] = value
+    _uint8_to_int8(nodes, constants)
+    used = {name for node in nodes for name in node.input} | {v.name for v in graph.output}
+    inputs = [v for v in graph.input if v.name not in constants]
+    for old in (graph.node, graph.initializer, graph.value_info, graph.input):
+        del old[:]
+    graph.input.extend(inputs)
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items() if k in used)
+
+
+def _constant_value(
+    node: onnx.NodeProto,
+    constants: dict[str, NDArray[np.generic]],
+    shapes: dict[str, tuple[int, ...]],
+    opsets: dict[str, int],
+) -> NDArray[np.generic] | None:
+    """The value of ``node`` if it depends on nothing but constants and shapes."""
+    if node.op_type == "Constant":
+        (value,) = ReferenceEvaluator(node, opsets=opsets).run(None, {})
+        return np.asarray(value)
+    if node.op_type not in _FOLDABLE or len(node.output) != 1 or node.domain not in ("", "ai.onnx"):
+        return None
+    if node.op_type == "Shape" and node.input[0] in shapes:
+        # The evaluator only looks at the shape; a view of one element saves the memory.
+        shape = shapes[node.input[0]]
+        feeds: dict[str, NDArray[Any]] = {}
+        if prod(shape) <= MAX_ELEMENTS:
+            feeds[node.input[0]] = np.broadcast_to(np.zeros((), np.float32), shape)
+    else:
+        feeds = {name: constants[name] for name in node.input if name in constants}
+    if any(name and name not in feeds for name in node.input):
+        return None
+    (value,) = ReferenceEvaluator(node, opsets=opsets).run(None, feeds)
+    return np.asarray(value)
+
+
+def _to_qdq(node: onnx.NodeProto, constants: dict[str, NDArray[np.generic]]) -> Iterator[onnx.NodeProto]:
+    """The nodes that say the same as ``node`` in QDQ form."""
+    if node.op_type in QDQ:
+        node.domain = ""
+    if node.op_type not in Q_OPERATOR_NAMES:
+        yield node
+        return
+    given = list(node.input)
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if attributes.pop("channels_last", 0):
+        raise ValueError(f"{node.op_type} '{node.output[0]}' is NHWC (channels_last), which is not supported")
+    attributes.pop("opset", None)
+    if node.op_type == "QLinearConcat":
+        spec = _QOperator("Concat", tuple(range(2, len(given), 3)), 0)
+    else:
+        spec = _Q_OPERATORS[node.op_type]
+    operands = []
+    for position, at in enumerate(spec.inputs):
+        source, scale, zero_point = given[at : at + 3]
+        axis = _weight_axis(spec.operator, attributes) if position else 0
+        operands.append(f"{node.output[0]}_operand{position}")
+        yield helper.make_node("DequantizeLinear", [source, scale, zero_point], [operands[-1]], axis=axis)
+    if spec.bias is not None and spec.bias < len(given) and given[spec.bias]:
+        scale = f"{node.output[0]}_bias_scale"
+        constants[scale] = np.multiply(constants[given[1]], constants[given[4]], dtype=np.float32)
+        operands.append(f"{node.output[0]}_bias")
+        yield helper.make_node("DequantizeLinear", [given[spec.bias], scale], [operands[-1]], axis=0)
+    quantized = spec.output < len(given) and bool(given[spec.output])
+    result = node.output[0] + FLOAT_SUFFIX if quantized else node.output[0]
+    yield helper.make_node(spec.operator, operands, [result], name=node.name, **attributes)
+    if quantized:
+        yield helper.make_node("QuantizeLinear", [result, *given[spec.output : spec.output + 2]], list(node.output))
+
+
+def _weight_axis(operator: str, attributes: dict[str, object]) -> int:
+    return 1 if operator == "MatMul" or (operator == "Gemm" and not attributes.get("transB", 0)) else 0
+
+
+def _uint8_to_int8(nodes: list[onnx.NodeProto], constants: dict[str, NDArray[np.generic]]) -> None:
+    unsigned = {name for name, value in constants.items() if value.dtype == np.uint8}
+    moved: set[str] = set()
+    for node in nodes:
+        if node.op_type not in QDQ:
+            # Data movement keeps the type.
+            unsigned |= set(node.output) if any(name in unsigned for name in node.input) else set()
+            continue
+        zero_point = node.input[2] if len(node.input) > 2 else ""
+        if not zero_point and _default_is_uint8(node, unsigned) and node.input[1] in constants:
+            zero_point = f"{node.output[0]}_zero_point"
+            constants[zero_point] = np.zeros_like(constants[node.input[1]], np.uint8)
+            node.input[:] = [*node.input[:2], zero_point]
+        if zero_point not in constants or constants[zero_point].dtype != np.uint8:
+            continue
+        moved.add(zero_point)
+        if node.op_type == "DequantizeLinear":
+            moved |= {node.input[0]} & set(constants)
+            continue
+        unsigned.add(node.output[0])
+        # Where the attribute names a type, so does the zero point.
+        for attribute in [a for a in node.attribute if a.name == "output_dtype"]:
+            node.attribute.remove(attribute)
+    for name in moved:
+        constants[name] = (constants[name].astype(np.int16) - 128).astype(np.int8)
+
+
+def _default_is_uint8(node: onnx.NodeProto, unsigned: set[str]) -> bool:
+    """Whether a node without zero point works on uint8."""
+    if node.op_type == "DequantizeLinear":
+        return node.input[0] in unsigned
+    return next((a.i for a in node.attribute if a.name == "output_dtype"), 0) in (0, onnx.TensorProto.UINT8)

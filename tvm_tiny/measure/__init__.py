@@ -1,0 +1,19 @@
+"""Running compiled models and measuring them: outputs, exact instruction counts, RAM, flash."""
+
+from tvm_tiny.measure.accounting import Flash, Ram
+from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, LayerCounts, RunCounts
+from tvm_tiny.measure.report import LayerReport, Report
+from tvm_tiny.measure.run import DEVICES, RunResult, run_model
+
+__all__ = [
+    "DEVICES",
+    "INSTRUCTION_CLASSES",
+    "Flash",
+    "LayerCounts",
+    "LayerReport",
+    "Ram",
+    "Report",
+    "RunCounts",
+    "RunResult",
+    "run_model",
+]

@@ -1,0 +1,167 @@
+"""Exact instruction counts from QEMU, by layer and class, with a plugin that is compiled at its first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tvm_tiny.errors import RunError, ToolError
+from tvm_tiny.measure.elf import Firmware
+
+INSTRUCTION_CLASSES = (
+    "alu",
+    "multiply",
+    "divide",
+    "load",
+    "store",
+    "load_multiple",
+    "store_multiple",
+    "branch",
+    "float",
+    "vector",
+    "other",
+)
+_SOURCES = Path(__file__).parent / "plugin"
+_RETURN_SYMBOL = "harness_returned"
+
+
+@dataclass(frozen=True)
+class LayerCounts:
+    """Instructions of one layer in one inference.
+
+    taken_branches : jumps to anywhere but the next instruction, calls and returns included
+    multiple_words : 32-bit words moved by the classes "load_multiple" and "store_multiple"
+    classes : one count per entry of ``INSTRUCTION_CLASSES``; their sum is ``instructions``
+    """
+
+    instructions: int
+    taken_branches: int
+    multiple_words: int
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """One inference, from the first instruction of ``tvmgen_<module>_run`` to its return.
+
+    layers : by index
+    outside : instructions before the first and behind the last layer
+    lowest_sp : lowest value of the stack pointer; None when the model does not use its stack
+    bad_stores : (address of the instruction, address written) of stores outside the allowed ranges, the first 20
+    """
+
+    layers: tuple[LayerCounts, ...]
+    outside: LayerCounts
+    lowest_sp: int | None
+    bad_stores: tuple[tuple[int, int], ...]
+
+    @property
+    def instructions(self) -> int:
+        """All instructions of the inference."""
+        return self.outside.instructions + sum(layer.instructions for layer in self.layers)
+
+
+class InstructionCounter:
+    """Counts one firmware's inferences; give ``qemu_plugin`` to the project option of that name.
+
+    Parameters
+    ----------
+    folder : for the plugin's files; must outlive the run
+    module : name of the module, the ``default`` in ``tvmgen_default_run``
+    layers : number of layers
+    allowed_stores : (first address, end address) ranges; stores elsewhere are reported. Empty: not checked, faster
+    """
+
+    def __init__(
+        self,
+        firmware: Firmware,
+        folder: Path,
+        *,
+        module: str,
+        layers: int,
+        allowed_stores: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self._out = folder / "counts.jsonl"
+        marks = folder / "marks.txt"
+        marks.write_text("".join(f"{address} {layer}\n" for address, layer in firmware.marks), encoding="ascii")
+        arguments = [
+            f"entry={firmware.address(f'tvmgen_{module}_run'):#x}",
+            f"exit={firmware.address(_RETURN_SYMBOL):#x}",
+            f"out={self._out}",
+            f"marks={marks}",
+            f"layers={layers}",
+            *(f"allow={first:#x}-{end:#x}" for first, end in allowed_stores),
+        ]
+        # A comma separates arguments; doubled it stands for itself.
+        self.qemu_plugin = ",".join(str(part).replace(",", ",,") for part in (plugin_library(), *arguments))
+
+    def results(self) -> list[RunCounts]:
+        """Counts of all inferences so far."""
+        try:
+            lines = self._out.read_text(encoding="ascii").splitlines()
+        except OSError as error:
+            raise RunError("QEMU did not load the instruction counter", hints=[_version_hint()]) from error
+        return [_parse(line) for line in lines]
+
+
+def plugin_library() -> Path:
+    """The compiled plugin, from a cache in the user's home.
+
+    Raises
+    ------
+    ToolError : no C compiler, or it failed
+    """
+    sources = sorted(_SOURCES.glob("*.[ch]"))
+    digest = hashlib.sha256(b"".join(s.read_bytes() for s in sources)).hexdigest()[:16]
+    name = f"counter-{digest}.so"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-tiny"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        if (cache / name).exists():
+            return cache / name
+        scratch = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
+    except OSError as error:
+        raise ToolError(
+            f"cannot write the cache folder '{cache}': {error.strerror}", hints=["set XDG_CACHE_HOME to a folder"]
+        ) from error
+    try:
+        _compile(scratch / name)
+        # Another process may be doing the same; the last one wins and both are whole.
+        return (scratch / name).replace(cache / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _compile(library: Path) -> None:
+    compiler = next((path for path in map(shutil.which, ("gcc", "clang", "cc")) if path), None)
+    if compiler is None:
+        raise ToolError(
+            "counting instructions needs a C compiler for this machine, and none was found",
+            hints=["install one: sudo apt-get install gcc libc6-dev", "tvmc doctor"],
+        )
+    command = [compiler, "-O2", "-shared", "-fPIC", str(_SOURCES / "counter.c"), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        tail = "\n".join("  " + line for line in done.stderr.strip().splitlines()[-10:])
+        raise ToolError(
+            f"{Path(compiler).name} cannot compile the instruction counter:\n{tail}",
+            hints=["install the C library's headers: sudo apt-get install libc6-dev"],
+        )
+
+
+def _parse(line: str) -> RunCounts:
+    fields = json.loads(line)
+    outside, *layers = [LayerCounts(n, taken, words, tuple(rest)) for n, taken, words, *rest in fields["layers"]]
+    lowest_sp = None if fields["lowest_sp"] < 0 else int(fields["lowest_sp"])
+    return RunCounts(tuple(layers), outside, lowest_sp, tuple((pc, at) for pc, at in fields["bad_stores"]))
+
+
+def _version_hint() -> str:
+    return "qemu-system-arm has to have plugins, interface version 1 (QEMU 4.2 to 8.2, Debian 12 has 7.2)"

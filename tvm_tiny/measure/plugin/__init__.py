@@ -1,0 +1,1 @@
+"""C sources of the QEMU plugin that counts instructions."""

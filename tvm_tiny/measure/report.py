@@ -1,0 +1,182 @@
+"""The report of a run: dataclasses, the dictionary behind ``--json``, and a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tvm_tiny.measure.accounting import Flash, Ram
+from tvm_tiny.measure.counter import RunCounts
+
+_NOT_MEASURED = "-"
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer; ``instructions`` are the mean per inference, None where they were not counted."""
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    macs: int
+    instructions: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one model took on one device, per inference.
+
+    Parameters
+    ----------
+    board : name of the board, or "native" for a process of the host
+    macs, executed_macs : multiply-accumulates of the model, padded taps included, and of the generated code
+    instructions, instructions_min, instructions_max : mean, least and most over the batch; None where not counted
+    modelled_cycles : None: there is no cycle model yet
+    """
+
+    model: str
+    target: str
+    board: str
+    macs: int
+    executed_macs: int
+    instructions: float | None
+    instructions_min: int | None
+    instructions_max: int | None
+    modelled_cycles: int | None
+    ram: Ram
+    flash: Flash
+    layers: tuple[LayerReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values under the keys that ``tvmc run --json`` promises."""
+        ram, flash = self.ram, self.flash
+        return {
+            "model": self.model,
+            "target": self.target,
+            "board": self.board,
+            "macs": self.macs,
+            "executed_macs": self.executed_macs,
+            "instructions": self.instructions,
+            "instructions_min": self.instructions_min,
+            "instructions_max": self.instructions_max,
+            "modelled_cycles": self.modelled_cycles,
+            "ram": {
+                "arena_bytes": ram.arena_bytes,
+                "io_bytes": ram.io_bytes,
+                "data_bss_bytes": ram.data_bss_bytes,
+                "stack_bytes": ram.stack_bytes,
+                "total_bytes": ram.total_bytes,
+            },
+            "flash": {
+                "code_bytes": flash.code_bytes,
+                "weights_bytes": flash.weights_bytes,
+                "total_bytes": flash.total_bytes,
+            },
+            "layers": [
+                {
+                    "name": layer.name,
+                    "op": layer.op,
+                    "output_shape": list(layer.output_shape),
+                    "macs": layer.macs,
+                    "instructions": layer.instructions,
+                }
+                for layer in self.layers
+            ],
+        }
+
+    def print(self, console: Console, *, layers: bool = False) -> None:
+        """Print totals, and with ``layers`` a line per layer."""
+        console.print(self._totals())
+        if layers:
+            console.print(self._layer_table())
+
+    def _totals(self) -> Table:
+        table = Table(title=escape(f"{self.model} on {self.board}"), show_header=False, title_justify="left")
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column()
+        note = "not counted on this device" if self.instructions is None else "counted, per inference"
+        if self.instructions_min != self.instructions_max:
+            note += f"; {_number(self.instructions_min)} to {_number(self.instructions_max)}"
+        table.add_row("MACs", _number(self.executed_macs), "executed" if self.executed_macs != self.macs else "")
+        table.add_row("instructions", _number(self.instructions), note)
+        if self.instructions is not None and self.executed_macs:
+            table.add_row("instructions per MAC", f"{self.instructions / self.executed_macs:.2f}", "")
+        ram, flash = self.ram, self.flash
+        arena, io = ("arena", ram.arena_bytes), ("inputs and outputs", ram.io_bytes)
+        data, stack = (".data and .bss", ram.data_bss_bytes), ("stack", ram.stack_bytes)
+        table.add_row("RAM bytes", _number(ram.total_bytes), _parts((arena, io, data, stack)))
+        code, weights = ("code", flash.code_bytes), ("weights", flash.weights_bytes)
+        table.add_row("flash bytes", _number(flash.total_bytes), _parts((code, weights)))
+        return table
+
+    def _layer_table(self) -> Table:
+        table = Table(title="Layers", title_justify="left")
+        table.add_column("", justify="right", no_wrap=True)
+        table.add_column("layer", overflow="ellipsis", no_wrap=True)
+        table.add_column("operator", no_wrap=True)
+        table.add_column("output", no_wrap=True)
+        for heading in ("MACs", "instructions", "%", "per MAC"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for index, layer in enumerate(self.layers):
+            share = per_mac = _NOT_MEASURED
+            if layer.instructions is not None and self.instructions:
+                share = f"{100 * layer.instructions / self.instructions:.1f}"
+                per_mac = f"{layer.instructions / layer.macs:.2f}" if layer.macs else ""
+            shape = "x".join(map(str, layer.output_shape))
+            counted = (_number(layer.macs), _number(layer.instructions), share, per_mac)
+            table.add_row(str(index), escape(layer.name), layer.op, shape, *counted)
+        return table
+
+
+def make_report(
+    info: Mapping[str, Any], board: str, ram: Ram, flash: Flash, counts: Sequence[RunCounts] | None
+) -> Report:
+    """Put a report together.
+
+    Parameters
+    ----------
+    info : the archive's ``tinyml`` metadata
+    counts : one entry per inference; None where instructions are not counted
+    """
+    totals = [run.instructions for run in counts or ()]
+    layers = []
+    for index, layer in enumerate(info["layers"]):
+        mean = _mean([run.layers[index].instructions for run in counts or ()])
+        shape = tuple(int(d) for d in layer["output_shape"])
+        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["macs"], mean))
+    return Report(
+        model=info["model"],
+        target=info["target"],
+        board=board,
+        macs=info["macs"],
+        executed_macs=info["executed_macs"],
+        instructions=_mean(totals),
+        instructions_min=min(totals, default=None),
+        instructions_max=max(totals, default=None),
+        modelled_cycles=None,
+        ram=ram,
+        flash=flash,
+        layers=tuple(layers),
+    )
+
+
+def _mean(values: Sequence[int]) -> float | None:
+    """The mean, as a whole number where it is one."""
+    if not values:
+        return None
+    total = sum(values)
+    return total // len(values) if total % len(values) == 0 else total / len(values)
+
+
+def _number(value: float | None) -> str:
+    return _NOT_MEASURED if value is None else f"{value:,.0f}"
+
+
+def _parts(parts: Sequence[tuple[str, int | None]]) -> str:
+    return ", ".join(f"{name} {value:,}" for name, value in parts if value is not None)

@@ -1,0 +1,182 @@
+"""Run a compiled model on a device and report what it took: archive and arrays in, arrays and report out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_tiny.aot import module_info, read_mlf
+from tvm_tiny.errors import OptionError, RunError
+from tvm_tiny.measure.accounting import account, estimate
+from tvm_tiny.measure.counter import InstructionCounter, RunCounts
+from tvm_tiny.measure.elf import Firmware, read_firmware
+from tvm_tiny.measure.report import Report, make_report
+from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs
+from tvm_tiny.project import GeneratedProject, RunStats, Session, generate_project_from_mlf
+
+DEVICES = ("native", "qemu", "micro")
+_FIRMWARE = Path("build", "firmware.elf")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came out of a run.
+
+    outputs : by tensor name, with the batch in front if the inputs had one
+    counts : instructions of every inference; None where they were not counted
+    stats : what the device itself said of every inference
+    """
+
+    outputs: dict[str, Array]
+    report: Report
+    counts: tuple[RunCounts, ...] | None
+    stats: tuple[RunStats, ...]
+
+
+def run_model(
+    mlf_path: Path | str | None,
+    *,
+    device: str = "native",
+    board: str | None = None,
+    inputs: Mapping[str, Array],
+    project_dir: Path | str | None = None,
+    project_options: Mapping[str, Any] | None = None,
+    run_timeout_s: float = 300.0,
+    check_stores: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> RunResult:
+    """Run a batch of inputs one after another in one firmware.
+
+    Parameters
+    ----------
+    mlf_path : Model Library Format archive; None with device "micro", where the project holds it
+    device : "native" is a process of this machine, "qemu" an emulated board, "micro" the built project in
+        ``project_dir``
+    board : board to emulate; by default the one the model was compiled for
+    inputs : arrays by tensor name, or under "inputs" where the model has one
+    project_dir : with "native" and "qemu" the project is made there and kept; by default it is a temporary one
+    project_options : options of the platform, for every step that takes them
+    run_timeout_s : longest time for one inference
+    check_stores : on QEMU, raise when the model writes anywhere but to its outputs, static data and stack
+    on_progress : called with (inferences done, of how many)
+
+    Raises
+    ------
+    InputDataError, MemoryBudgetError, ToolError, ProjectError, RunError, OptionError
+    """
+    if device not in DEVICES:
+        raise OptionError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    options = dict(project_options or {})
+    with contextlib.ExitStack() as stack:
+        if device == "micro":
+            project, archive = _existing(stack, project_dir, board, options)
+        else:
+            if mlf_path is None:
+                raise OptionError(f"device '{device}' needs a Model Library Format archive")
+            archive = Path(mlf_path)
+        module, info = module_info(read_mlf(archive))
+        batch, batched = split_inputs(info["inputs"], inputs)
+        if device != "micro":
+            options.setdefault("board", board or info["board"])
+            folder = (
+                project_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm-tiny-"))) / "project"
+            )
+            project = stack.enter_context(generate_project_from_mlf(device, folder, archive, options))
+            project.build()
+            project.flash()
+        runner = _Runner(project, module, info, run_timeout_s, check_stores)
+        return runner.run(batch, batched, on_progress)
+
+
+def _existing(
+    stack: contextlib.ExitStack, directory: Path | str | None, board: str | None, options: Mapping[str, Any]
+) -> tuple[GeneratedProject, Path]:
+    if directory is None:
+        raise OptionError("device 'micro' needs a project directory")
+    if board is not None:
+        raise OptionError("device 'micro' takes its board from the project", hints=["leave out --board"])
+    project = stack.enter_context(GeneratedProject.from_directory(directory, options))
+    return project, Path(project.info().model_library_format_path or Path(directory) / "model.tar")
+
+
+class _Runner:
+    """One project's runs; counts instructions where the project is one of platform ``qemu``."""
+
+    def __init__(
+        self, project: GeneratedProject, module: str, info: dict[str, Any], run_timeout_s: float, check_stores: bool
+    ) -> None:
+        self._project = project
+        self._module = module
+        self._info = info
+        self._run_timeout_s = run_timeout_s
+        self._check_stores = check_stores
+        elf = project.directory / _FIRMWARE
+        is_qemu = project.info().platform_name == "qemu" and elf.exists()
+        self._firmware: Firmware | None = read_firmware(elf) if is_qemu else None
+
+    def run(
+        self, batch: Sequence[Sequence[bytes]], batched: bool, on_progress: Callable[[int, int], None] | None
+    ) -> RunResult:
+        """Run all inferences and put the report together."""
+        with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
+            counter = self._counter(Path(folder))
+            options = {} if counter is None else {"qemu_plugin": counter.qemu_plugin}
+            transport = self._project.transport(options)
+            locate = None if self._firmware is None else self._firmware.describe
+            with Session(transport, run_timeout_s=self._run_timeout_s, locate=locate) as session:
+                self._check_sizes(session)
+                rows = []
+                for i, inputs in enumerate(batch):
+                    rows.append(session.run(inputs))
+                    if on_progress is not None:
+                        on_progress(i + 1, len(batch))
+            counts = None if counter is None else counter.results()
+        if counts is not None and len(counts) != len(batch):
+            raise RunError(f"counted {len(counts)} inferences, expected {len(batch)}")
+        outputs = join_outputs(self._info["outputs"], rows, batched)
+        report = self._report(session.stats, counts)
+        return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats))
+
+    def _counter(self, folder: Path) -> InstructionCounter | None:
+        firmware = self._firmware
+        if firmware is None:
+            return None
+        allowed = []
+        if self._check_stores:
+            allowed = [(s.address, s.end) for s in map(firmware.section, (".model_stack", ".model_data", ".model_bss"))]
+            outputs = [firmware.symbols[f"model_output_{i}"] for i in range(len(self._info["outputs"]))]
+            allowed += [(symbol.address, symbol.address + symbol.size_bytes) for symbol in outputs]
+        layers = len(self._info["layers"])
+        return InstructionCounter(firmware, folder, module=self._module, layers=layers, allowed_stores=allowed)
+
+    def _check_sizes(self, session: Session) -> None:
+        for kind, sizes in (("inputs", session.input_sizes), ("outputs", session.output_sizes)):
+            expected = tuple(t["size_bytes"] for t in self._info[kind])
+            if sizes != expected:
+                raise RunError(
+                    f"firmware has {kind} of {sizes} bytes, the archive says {expected}",
+                    hints=["build it: tvmc micro build -f"],
+                )
+
+    def _report(self, stats: Sequence[RunStats], counts: Sequence[RunCounts] | None) -> Report:
+        if self._firmware is None or counts is None:
+            ram, flash = estimate(self._info)
+            return make_report(self._info, self._project.info().platform_name, ram, flash, None)
+        self._raise_for_bad_stores(counts)
+        # Painting sees what was written, the counter where the stack pointer was; a report gives the larger.
+        top = self._firmware.address("model_stack_top")
+        depths = [s.stack_bytes or 0 for s in stats] + [top - c.lowest_sp for c in counts if c.lowest_sp is not None]
+        ram, flash = account(self._firmware, self._module, self._info, max(depths))
+        board = json.loads((self._project.directory / "board.json").read_text(encoding="utf-8"))["name"]
+        return make_report(self._info, board, ram, flash, counts)
+
+    def _raise_for_bad_stores(self, counts: Sequence[RunCounts]) -> None:
+        found = dict.fromkeys(store for run in counts for store in run.bad_stores)
+        if found and self._firmware is not None:
+            lines = [f"\n  {self._firmware.describe(pc)} writes to {address:08x}" for pc, address in found]
+            raise RunError("the model writes outside its outputs, static data and stack:" + "".join(lines[:10]))

@@ -1,0 +1,1 @@
+"""Platform templates: one folder each, copied into generated projects."""

@@ -1,0 +1,1 @@
+"""Sources and server code that all platforms share; copied into generated projects."""

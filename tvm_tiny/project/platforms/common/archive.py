@@ -1,0 +1,128 @@
+"""The model inside a project: safe extraction of the archive, and the C file that ties it to the link."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
+    from tvm_tiny.project.server import ModelArchiveError
+else:
+    from server import ModelArchiveError
+
+_MLF_VERSION = 7
+_MAX_BYTES = 1 << 30
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as a project holds it.
+
+    module : name of the module, the ``default`` in ``tvmgen_default_run``
+    tinyml : the archive's own part of metadata.json
+    sources : its C files
+    """
+
+    module: str
+    tinyml: dict[str, Any]
+    sources: tuple[Path, ...]
+    include_dir: Path
+
+
+def extract(archive: Path, target: Path) -> None:
+    """Unpack files and folders of an uncompressed tar; links, devices and paths out of ``target`` are refused."""
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            total = 0
+            for member in tar:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                    raise ModelArchiveError(f"'{archive.name}' holds {member.name!r}, which may not be unpacked")
+                total += member.size
+                if total > _MAX_BYTES:
+                    raise ModelArchiveError(f"'{archive.name}' unpacks to more than {_MAX_BYTES:,} bytes")
+                place = target.joinpath(*path.parts)
+                if member.isdir():
+                    place.mkdir(parents=True, exist_ok=True)
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                content = tar.extractfile(member)
+                place.write_bytes(content.read() if content else b"")
+    except (tarfile.TarError, EOFError) as error:
+        raise ModelArchiveError(f"'{archive.name}' is not a Model Library Format archive: {error}") from error
+    except OSError as error:
+        raise ModelArchiveError(f"cannot unpack '{archive.name}': {error}") from error
+
+
+def load_model(model_dir: Path) -> Model:
+    """The unpacked archive's model; every name that will get into C or onto a command line is checked."""
+    try:
+        metadata = json.loads((model_dir / "metadata.json").read_text(encoding="utf-8"))
+        version, modules = metadata["version"], metadata["modules"]
+        if version != _MLF_VERSION:
+            raise ModelArchiveError(f"archive has Model Library Format version {version}, expected {_MLF_VERSION}")
+        ((module, content),) = modules.items()
+        tinyml = content["tinyml"]
+        names = [module, *(t["c_name"] for t in (*tinyml["inputs"], *tinyml["outputs"]))]
+        sizes = [t["size_bytes"] for t in (*tinyml["inputs"], *tinyml["outputs"])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelArchiveError(
+            f"the archive's metadata.json is damaged or not tvm-tiny's: {type(error).__name__}: {error}",
+            hints=["make the archive with: tvmc compile --target tinyml MODEL -o model.tar"],
+        ) from error
+    if not all(isinstance(n, str) and _IDENTIFIER.fullmatch(n) for n in names):
+        raise ModelArchiveError(f"archive holds a name that is not a C identifier: {names}")
+    if not all(isinstance(s, int) and s > 0 for s in sizes):
+        raise ModelArchiveError(f"archive holds a tensor without size: {sizes}")
+    sources = tuple(sorted((model_dir / "codegen" / "host" / "src").glob("*.c")))
+    include_dir = model_dir / "codegen" / "host" / "include"
+    if not sources or not (include_dir / f"tvmgen_{module}.h").is_file():
+        raise ModelArchiveError("archive holds no C sources or no header")
+    return Model(module, tinyml, sources, include_dir)
+
+
+def io_source(model: Model) -> str:
+    """The C file that owns the model's inputs and outputs, and the arena where the caller has to bring it."""
+    prefix = f"tvmgen_{model.module}"
+    inputs, outputs = model.tinyml["inputs"], model.tinyml["outputs"]
+    lines = ['#include "link.h"', f'#include "{prefix}.h"', ""]
+    attributes = '__attribute__((aligned(8), section("%s")))'
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for i, tensor in enumerate(tensors):
+            buffer = f"static uint8_t model_{kind}_{i}[{tensor['size_bytes']}]"
+            lines.append(f"{buffer} {attributes % '.tinyml_io'};")
+    arguments = ["&inputs", "&outputs"]
+    if _takes_workspace(model, prefix):
+        size = f"{prefix.upper()}_WORKSPACE_SIZE"
+        lines.append(f"static uint8_t {prefix}_workspace[{size}] {attributes % '.tinyml_workspace'};")
+        arguments.append(f"{prefix}_workspace")
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        members = ", ".join(f".{t['c_name']} = model_{kind}_{i}" for i, t in enumerate(tensors))
+        lines.append(f"static struct {prefix}_{kind}s {kind}s = {{{members}}};")
+    lines.append("")
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        entries = ", ".join(f"{{model_{kind}_{i}, {t['size_bytes']}}}" for i, t in enumerate(tensors))
+        lines.append(f"const struct link_buffer model_{kind}s[] = {{{entries}}};")
+    info = ["LINK_VERSION", len(inputs), len(outputs), *(t["size_bytes"] for t in (*inputs, *outputs))]
+    lines += [
+        f"const uint32_t model_info[] = {{{', '.join(map(str, info))}}};",
+        "const uint32_t model_info_bytes = sizeof model_info;",
+        f"const struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments)}}}}};",
+        f"int32_t model_run(void) {{ return {prefix}_run({', '.join(arguments)}); }}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _takes_workspace(model: Model, prefix: str) -> bool:
+    """Whether the header's ``tvmgen_<module>_run`` has a third parameter, the arena."""
+    header = (model.include_dir / f"{prefix}.h").read_text(encoding="utf-8")
+    match = re.search(rf"\b{prefix}_run\s*\(([^)]*)\)\s*;", header)
+    if not match:
+        raise ModelArchiveError(f"archive's header declares no {prefix}_run")
+    return match[1].count(",") == 2

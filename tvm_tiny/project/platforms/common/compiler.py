@@ -1,0 +1,77 @@
+"""Calls a C compiler and turns what it says into errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
+    from tvm_tiny.project.server import BuildFailedError, MemoryOverflowError, ToolMissingError
+else:
+    from server import BuildFailedError, MemoryOverflowError, ToolMissingError
+
+_LOG = logging.getLogger(__name__)
+_OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes?")
+_TAIL_LINES = 25
+_TIMEOUT_S = 900
+
+
+def find_program(names: Sequence[str], package: str) -> str:
+    """Path of the first of ``names`` that is installed; ``package`` is what to install when none is."""
+    for name in names:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise ToolMissingError(
+        f"{' or '.join(map(repr, names))} not found",
+        hints=[f"install it: sudo apt-get install {package}", "tvmc doctor"],
+    )
+
+
+def run_tool(command: Sequence[str], *, cwd: Path) -> str:
+    """Run a compiler; its output. Raises with the end of the output when it fails."""
+    _LOG.info("%s", shlex.join(command))
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildFailedError(f"{command[0]} did not finish within {_TIMEOUT_S} s") from error
+    except OSError as error:
+        raise ToolMissingError(f"cannot run {command[0]}: {error.strerror}") from error
+    output = done.stdout.decode("utf-8", "replace")
+    if done.returncode == 0:
+        if output:
+            _LOG.info("%s", output.rstrip())
+        return output
+    overflows = {region: int(n) for region, n in _OVERFLOW.findall(output)}
+    if overflows:
+        text = ", ".join(f"{region} by {n:,} bytes" for region, n in overflows.items())
+        raise MemoryOverflowError(f"model overflows {text}", overflows=overflows)
+    tail = "\n".join("  " + line for line in output.strip().splitlines()[-_TAIL_LINES:])
+    raise BuildFailedError(f"{Path(command[0]).name} failed with exit code {done.returncode}:\n{tail}")
+
+
+def compile_all(compile_command: Sequence[str], sources: Mapping[str, Path], build_dir: Path) -> list[str]:
+    """Compile ``sources`` (object name -> C file) into ``build_dir``; the object names, in order."""
+
+    def compile_one(item: tuple[str, Path]) -> str:
+        name, source = item
+        run_tool([*compile_command, "-c", str(source), "-o", name], cwd=build_dir)
+        return name
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(compile_one, sources.items()))

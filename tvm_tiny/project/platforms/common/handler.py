@@ -1,0 +1,158 @@
+"""What the servers of all platforms share: making a project, keeping its options, talking to a child process."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .archive import Model, extract, io_source, load_model
+from .child import Child
+from .options import check_options
+
+if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
+    from tvm_tiny.project import server
+else:
+    import server
+
+COMMON = Path(__file__).resolve().parent
+BUILD_OPTIONS = ["generate_project", "build"]
+WARNINGS = ["-std=gnu99", "-Wall", "-Wextra"]
+_OPTIONS_FILE = "options.json"
+
+
+def common_options() -> list[server.ProjectOption]:
+    """Options of every platform here; they are kept in the project and may be changed in ``build``."""
+    known = {option.name: option for option in server.default_project_options()}
+    kind = {"required": None, "optional": ["generate_project"], "choices": ("host_driven",), "default": "host_driven"}
+    definitions = {"optional": BUILD_OPTIONS}
+    return [
+        known["project_type"].replace(kind),
+        known["verbose"].replace({"optional": [*BUILD_OPTIONS, "flash", "open_transport"], "default": False}),
+        known["warning_as_error"].replace({"optional": BUILD_OPTIONS, "default": False}),
+        known["compile_definitions"].replace(definitions),
+        server.ProjectOption(
+            "optimization",
+            type="str",
+            optional=BUILD_OPTIONS,
+            default="-O2",
+            help="Optimization level, like -O3 or -Os.",
+        ),
+    ]
+
+
+class PlatformHandler(server.ProjectAPIHandler):
+    """Base of the platforms' servers.
+
+    Parameters
+    ----------
+    home : folder of ``microtvm_api_server.py``: a template, or a project when ``model.tar`` is beside it
+    """
+
+    platform_name: str
+    sources: tuple[str, ...] = ()
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.build_dir = home / "build"
+        self._child: Child | None = None
+
+    @abc.abstractmethod
+    def declared_options(self) -> list[server.ProjectOption]:
+        """All options of the platform."""
+
+    @abc.abstractmethod
+    def prepare(self, project: Path, model: Model, options: dict[str, Any]) -> None:
+        """Write what only this platform needs into a new project."""
+
+    @abc.abstractmethod
+    def build_model(self, model: Model, options: dict[str, Any]) -> None:
+        """Compile and link in ``build_dir``, which is there and empty."""
+
+    @abc.abstractmethod
+    def start(self, options: dict[str, Any]) -> Child:
+        """Start the device."""
+
+    def server_info_query(self, tvm_version: str) -> server.ServerInfo:
+        archive = self.home / "model.tar"
+        is_template = not archive.exists()
+        path = "" if is_template else str(archive)
+        return server.ServerInfo(self.platform_name, is_template, path, self.declared_options())
+
+    def generate_project(
+        self, model_library_format_path: Path, standalone_crt_dir: Path, project_dir: Path, options: dict[str, Any]
+    ) -> None:
+        checked = check_options(self.declared_options(), options)
+        if project_dir.exists():
+            raise server.ServerError(f"project directory '{project_dir}' exists already")
+        # Made beside its place and moved there when complete: an error leaves nothing half done.
+        with contextlib.ExitStack() as stack:
+            try:
+                scratch = Path(tempfile.mkdtemp(prefix=f".{project_dir.name}.", dir=project_dir.parent))
+                stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+                self._fill(scratch, model_library_format_path, checked, options)
+                scratch.chmod(0o755)
+                scratch.rename(project_dir)
+            except OSError as error:
+                raise server.ServerError(f"cannot make project '{project_dir}': {error}") from error
+
+    def _fill(self, project: Path, archive: Path, checked: dict[str, Any], given: dict[str, Any]) -> None:
+        shutil.copyfile(archive, project / "model.tar")
+        extract(project / "model.tar", project / "model")
+        model = load_model(project / "model")
+        for name in ("microtvm_api_server.py", *self.sources):
+            shutil.copyfile(self.home / name, project / name)
+        shutil.copyfile(str(server.__file__), project / "server.py")
+        shutil.copytree(COMMON, project / "common", ignore=shutil.ignore_patterns("__pycache__"))
+        (project / "model_io.c").write_text(io_source(model), encoding="utf-8")
+        kept = {name: checked[name] for name in given}
+        (project / _OPTIONS_FILE).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        self.prepare(project, model, checked)
+
+    def build(self, options: dict[str, Any]) -> None:
+        checked = self._options(options)
+        shutil.rmtree(self.build_dir, ignore_errors=True)
+        self.build_dir.mkdir()
+        self.build_model(load_model(self.home / "model"), checked)
+
+    def flash(self, options: dict[str, Any]) -> None:
+        self._options(options)  # nothing to do: the device is started with its firmware
+
+    def open_transport(self, options: dict[str, Any]) -> server.TransportTimeouts:
+        self.close_transport()
+        self._child = self.start(self._options(options))
+        return server.TransportTimeouts(0, 10.0, 0)
+
+    def close_transport(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+
+    def read_transport(self, n: int, timeout_sec: float | None) -> bytes:
+        return self._opened().read(n, timeout_sec)
+
+    def write_transport(self, data: bytes, timeout_sec: float | None) -> None:
+        self._opened().write(data, timeout_sec)
+
+    def require_built(self, file: Path) -> Path:
+        """``file``, a result of ``build``."""
+        if not file.exists():
+            raise server.ServerError(f"project '{self.home}' is not built", hints=["build it: tvmc micro build"])
+        return file
+
+    def _opened(self) -> Child:
+        if self._child is None:
+            raise server.TransportClosedError("the transport is not open")
+        return self._child
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        kept = self.home / _OPTIONS_FILE
+        if not kept.exists():
+            raise server.ServerError(f"'{self.home}' is a template: generate a project from it first")
+        merged = {**json.loads(kept.read_text(encoding="utf-8")), **given}
+        return check_options(self.declared_options(), merged)

@@ -1,0 +1,1 @@
+"""Template: the model as firmware on a Cortex-M that QEMU emulates."""
