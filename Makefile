@@ -1,0 +1,54 @@
+# `make help` lists the targets. Everything runs in .venv, which is made on first use.
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint test-qemu docs system clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+demo: $(VENV)/.run ## compile the bundled model, run it on an emulated Cortex-M7, print a report
+	@$(BIN)/python -m tvm_tiny.demo.demo
+
+test: $(VENV)/.dev ## all tests
+	$(PYTEST)
+
+check: lint ## the fast part: linters, types, layers, tests that are not slow
+	$(PYTEST) -m "not slow"
+
+lint: $(VENV)/.dev ## ruff, mypy, import layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-qemu: $(VENV)/.dev ## the tests on emulated boards
+	$(PYTEST) -m qemu
+
+docs: $(VENV)/.run ## generate docs/supported_ops.md
+	$(BIN)/python -m tvm_tiny.frontend.supported_ops docs/supported_ops.md
+
+system: ## install missing system packages (Debian)
+	@PYTHON=$(PYTHON) .ci/system-packages
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/bin/python: | system
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	    { echo "error: $(PYTHON) is $$($(PYTHON) -V); tvm-tiny needs Python 3.10 to 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are younger than pyproject.toml when what it asks for is installed.
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.run $@

@@ -1,0 +1,112 @@
+"""``tvmc compile``: model file -> Model Library Format archive."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tvm_tiny.cli import microtvm_options
+from tvm_tiny.cli.console import format_bytes, progress, stdout_console
+from tvm_tiny.cli.output import check_output
+from tvm_tiny.errors import OptionError
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "compile",
+        parents=[common],
+        allow_abbrev=False,
+        help="compile a model to C",
+        description="Compile a quantized .tflite or .onnx model to C sources in a Model Library Format archive.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path, help=".tflite or .onnx file; told apart by their content")
+    parser.add_argument(
+        "--target",
+        default="tinyml",
+        metavar="TARGET",
+        help="tinyml/BOARD, or a board's .toml file; tinyml alone is an emulated Cortex-M7 (list: tvmc targets)",
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("model.tar"), metavar="FILE", help="%(default)s")
+    parser.add_argument(
+        "-f", "--output-format", default="mlf", metavar="mlf", help="Model Library Format, the only one"
+    )
+    parser.add_argument(
+        "--rounding",
+        choices=("tflm", "single"),
+        default="tflm",
+        help="how products are scaled: rounded twice as TensorFlow Lite Micro does (the default), or once",
+    )
+    parser.add_argument(
+        "--quantized-io",
+        action="store_true",
+        help="int8 inputs and outputs for a model with float32 edges; `tvmc run` then converts on the host",
+    )
+    parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
+    parser.add_argument(
+        "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
+    )
+    parser.add_argument("--dump-ir", type=Path, metavar="DIR", help="write the IR after every phase into DIR")
+    parser.add_argument(
+        "--model-format", choices=("tflite", "onnx"), help="accepted; the format is seen from the file's content"
+    )
+    microtvm_options.add_options(parser)
+    parser.set_defaults(run=run, refused=microtvm_options.COMPILE_REFUSED)
+
+
+def run(args: argparse.Namespace) -> int:
+    microtvm_options.check(args)
+    if args.output_format != "mlf":
+        raise OptionError(
+            f"--output-format {args.output_format}: a compiled model is C sources, not a library",
+            hints=["--output-format mlf, or leave it out"],
+        )
+    pass_config = parse_pass_config(args.pass_config)
+    check_output(args.output, "--output")
+
+    with progress(f"compiling {args.model.name}"):
+        import tvm_tiny
+
+        compiled = tvm_tiny.compile(
+            args.model,
+            args.target,
+            rounding=args.rounding,
+            quantized_io=args.quantized_io,
+            module_name=args.module_name,
+            pass_config=pass_config,
+            dump_ir=args.dump_ir,
+        )
+        compiled.export(args.output)
+    info = compiled.report()
+    console = stdout_console()
+    console.print(
+        f"{args.output}: {info['model']} for {info['target']} ({info['cpu']}), {len(info['layers'])} layers, "
+        f"{info['executed_macs']:,} MACs, arena {format_bytes(info['arena_bytes'])}, "
+        f"weights {format_bytes(info['constants_bytes'])}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def parse_pass_config(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=text"]`` -> ``{"a.b": 1, "c": "text"}``; values are JSON where they parse as such.
+
+    Raises
+    ------
+    OptionError : an item without a name or "="
+    """
+    config: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name:
+            raise OptionError(
+                f"--pass-config {assignment}: expected NAME=VALUE", hints=["--pass-config tirx.disable_vectorize=true"]
+            )
+        try:
+            config[name] = json.loads(text)
+        except json.JSONDecodeError:
+            config[name] = text
+    return config

@@ -1,0 +1,52 @@
+"""Text for people: tables on stdout, progress on stderr where that is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A pipe has no width; tables must not be folded at the 80 columns rich assumes then.
+_PIPE_WIDTH = 160
+
+
+def stdout_console() -> Console:
+    """Console for results: coloured on a terminal, plain text in a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show ``what`` and the time that has passed while the block runs; nothing where stderr is no terminal.
+
+    Yields
+    ------
+    callable : takes (done, of how many); until it is called the bar says only that work goes on
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        MofNCompleteColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def format_bytes(n: int) -> str:
+    """``301,056 B``: exact, with separators; budgets are in bytes, so nothing is rounded to KB."""
+    return f"{n:,} B"

@@ -1,0 +1,78 @@
+"""``tvmc inspect``: what a compiled model consists of, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tvm_tiny.cli.console import format_bytes, stdout_console
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        parents=[common],
+        allow_abbrev=False,
+        help="show a compiled model's layers and memory",
+        description="Show a compiled model's inputs, outputs, layers, multiply-accumulates and memory.",
+    )
+    parser.add_argument("archive", metavar="MODEL.tar", type=Path, help="made by tvmc compile")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    # These two import TVM: the archive's reader is part of the compiler.
+    from tvm_tiny.aot import module_info, read_mlf
+
+    module_name, info = module_info(read_mlf(args.archive))
+    if args.json:
+        print(json.dumps({"module_name": module_name, **info}, indent=2))
+    else:
+        _print_tables(module_name, info)
+    return 0
+
+
+def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    console = stdout_console()
+    console.print(
+        f"{info['model']} for {info['target']} ({info['cpu']}), C name tvmgen_{module_name}_run", markup=False
+    )
+
+    edges = Table("", "name", "C name", "type", "shape", "scale", "zero point", title="Inputs and outputs")
+    for role in ("inputs", "outputs"):
+        for t in info[role]:
+            quantization = ("", "") if t["scale"] is None else (f"{t['scale']:.9g}", str(t["zero_point"]))
+            edges.add_row(role.removesuffix("s"), t["name"], t["c_name"], t["dtype"], _shape(t["shape"]), *quantization)
+    console.print(edges)
+
+    layers = Table("#", "operator", "output", title="Layers")
+    for heading in ("shape", "MACs", "output B", "scratch B", "weights B"):
+        layers.add_column(heading, justify="right")
+    for i, layer in enumerate(info["layers"]):
+        layers.add_row(
+            str(i),
+            layer["op"],
+            layer["name"],
+            _shape(layer["output_shape"]),
+            f"{layer['macs']:,}",
+            f"{layer['output_bytes']:,}",
+            f"{layer['scratch_bytes']:,}",
+            f"{layer['constants_bytes']:,}",
+        )
+    console.print(layers)
+    io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
+    console.print(
+        f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); arena {format_bytes(info['arena_bytes'])}, "
+        f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
+        markup=False,
+    )
+
+
+def _shape(shape: list[int]) -> str:
+    return "x".join(str(d) for d in shape)

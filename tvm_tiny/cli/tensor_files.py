@@ -1,0 +1,108 @@
+"""Arrays of ``tvmc run``: read from and written to ``.npz`` files, or made up."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tiny.errors import InputDataError
+
+SINGLE_INPUT = "inputs"
+SINGLE_OUTPUT = "outputs"
+_SEED = 0
+Array = NDArray[Any]
+Tensor = Mapping[str, Any]
+
+
+def read_inputs(path: Path, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file that a model with ``tensors`` takes.
+
+    Arrays by other names are left out, so that a file may hold expected outputs, too; where one of the inputs is
+    missing all are given, for the message about it.
+
+    Raises
+    ------
+    InputDataError : the file is missing, or no ``.npz`` of plain arrays
+    """
+    try:
+        # Opened here: NumPy leaves a damaged file open. Never pickles: a file from elsewhere could run code.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputDataError(f"--inputs: '{path}' holds one array, expected an .npz file", hints=[_HOW_TO_SAVE])
+            arrays = {name: file[name] for name in file.files}
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputDataError(f"--inputs: '{path}' cannot be read: {reason}", hints=[_HOW_TO_SAVE]) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise InputDataError(f"--inputs: '{path}' is no .npz file of plain arrays", hints=[_HOW_TO_SAVE]) from error
+    names = [tensor["name"] for tensor in tensors]
+    if set(names) <= arrays.keys():
+        return {name: arrays[name] for name in names}
+    if len(names) == 1 and SINGLE_INPUT in arrays:
+        return {SINGLE_INPUT: arrays[SINGLE_INPUT]}
+    return arrays
+
+
+_HOW_TO_SAVE = "save it in Python: numpy.savez('x.npz', inputs=array)"
+
+
+def make_inputs(fill_mode: str, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """One array per input: zeros, ones, or random values that are the same every time.
+
+    Random integers cover their type's range; random floats cover the range of the integers they are quantized to, or
+    [0, 1) where the model takes floats as they are.
+    """
+    rng = np.random.default_rng(_SEED)
+    return {tensor["name"]: _fill(fill_mode, tensor, rng) for tensor in tensors}
+
+
+def _fill(fill_mode: str, tensor: Tensor, rng: np.random.Generator) -> Array:
+    shape, dtype = tuple(tensor["shape"]), np.dtype(tensor["host_dtype"] or tensor["dtype"])
+    values: Array
+    if fill_mode == "zeros":
+        values = np.zeros(shape, dtype)
+    elif fill_mode == "ones":
+        values = np.ones(shape, dtype)
+    elif dtype.kind in "iu":
+        values = _random_integers(rng, shape, dtype)
+    elif tensor["host_dtype"] is not None:
+        codes = _random_integers(rng, shape, np.dtype(tensor["dtype"])).astype(np.int64)
+        values = ((codes - tensor["zero_point"]) * tensor["scale"]).astype(dtype)
+    else:
+        values = rng.random(shape).astype(dtype)
+    return values
+
+
+def _random_integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+
+
+def named_outputs(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """``outputs``, the only one under the name "outputs", too."""
+    named = dict(outputs)
+    if len(named) == 1:
+        named[SINGLE_OUTPUT] = next(iter(outputs.values()))
+    return named
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """An ``.npz`` file, the same bytes for the same arrays.
+
+    ``numpy.savez`` takes names as keyword arguments and so cannot store an array named "file".
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+    return buffer.getvalue()
