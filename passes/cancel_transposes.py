@@ -14,6 +14,7 @@ from tvm_tiny.passes._dataflow import (
     DataflowWriter,
     array_of,
     bindings_of,
+    called,
     inverse,
     is_atom,
     is_call,
@@ -104,7 +105,7 @@ class _Sinker:
         bases = self._bases(operands, view.axes)
         if bases is None:
             return False
-        new, axes = REMAPS[call.op.name[6:]](call, bases, view.axes)
+        new, axes = REMAPS[called(call)](call, bases, view.axes)
         self._bind_view(var, new, axes)
         return True
 

@@ -59,7 +59,7 @@ def c_source(kernels: Sequence[Kernel]) -> str:
     functions = {f"k{i}": k.func.with_attr("global_symbol", f"k{i}") for i, k in enumerate(kernels)}
     declared = [Function(f"k{i}", _read_only(k)) for i, k in enumerate(kernels)]
     program = TirProgram(lower_tir()(tvm.IRModule(functions)), tuple(declared), {}, ())
-    texts = [text.replace("static void", "void", 1) for text in generate_functions(program).values()]
+    texts = [text.replace("static ", "", 1) for text in generate_functions(program).values()]
     prototypes = [text.split(" {", 1)[0] + ";" for text in texts]
     includes = '#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n#include "tvm_tiny_kernels.h"\n'
     return "\n".join([includes, *prototypes, *texts])

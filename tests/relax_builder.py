@@ -10,6 +10,7 @@ import tvm
 from tvm import relax
 
 from tvm_tiny.passes._dataflow import bindings_of, called
+from tvm_tiny.pipeline import Options, relax_phases
 
 Spec = tuple[tuple[int, ...], str]
 """Shape and dtype."""
@@ -41,6 +42,14 @@ def apply(each: Callable[[tvm.IRModule], tvm.IRModule], mod: tvm.IRModule) -> tv
     relax.analysis.well_formed(result)
     tvm.ir.assert_structural_equal(each(result), result)
     return result
+
+
+def simplified(mod: tvm.IRModule, options: Options | None = None) -> tvm.IRModule:
+    """``mod`` behind all Relax passes of the pipeline, each of which must leave its own result alone."""
+    for phase in relax_phases(options or Options()).values():
+        for each in phase:
+            mod = apply(each, mod)
+    return mod
 
 
 def assert_left_alone(each: Callable[[tvm.IRModule], tvm.IRModule], mod: tvm.IRModule) -> None:

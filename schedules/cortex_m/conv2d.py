@@ -261,6 +261,10 @@ def _store(
     width: int,
     pixel_step: int,
 ) -> None:
+    """Finish all accumulators, then store them: a store of bytes may alias the tables, which would be read again."""
+    for j in range(width):
+        for i in range(pixels):
+            b.store(acc, i * width + j, finish(acc[i * width + j], channel + j))
     for i in range(pixels):
         for j in range(width):
-            b.store(out, position + i * pixel_step + j, finish(acc[i * width + j], channel + j))
+            b.store(out, position + i * pixel_step + j, acc[i * width + j])

@@ -74,8 +74,8 @@ class Legalize(CortexMScheduleRule):
     def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
         name = op_name(call)
         legalized = _legalize(call, name)
-        func = _lower(_schedule(legalized.func))
         n_arguments = len(legalized.arguments)
+        func = _rename_parameters(_lower(_schedule(legalized.func)), n_arguments)
         pairs = list(zip(func.params[:n_arguments], legalized.arguments, strict=True))
         constants = [(p, values_of(a).reshape(-1)) for p, a in pairs if is_constant(a)]
         body, literals = _literals_to_constant(func.body)
@@ -120,10 +120,11 @@ def _legalize(call: relax.Call, name: str) -> _Legalized:
         builder.emit_func_output(result)
     module = relax.transform.LegalizeOps()(builder.finalize())
     bindings = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
-    if len(bindings) != 1 or bindings[0].op != tvm.ir.Op.get("relax.call_tir"):
+    call_tir = tvm.ir.Op.get("relax.call_tir")
+    if len(bindings) != 1 or not isinstance(bindings[0], relax.Call) or bindings[0].op != call_tir:
         raise UnsupportedOperatorError(
-            f"operator '{name}' has no kernel: TVM turns it into {len(bindings)} steps, not one function",
-            hints=["simplify the model: fold or decompose this operator before the import"],
+            f"operator '{name}' has no kernel: TVM does not implement it as one function without its runtime",
+            hints=("fold this operator into constants, or replace it by simpler ones, before the import",),
         )
     function, arguments = bindings[0].args[0], list(bindings[0].args[1].fields)
     assert [a for a in arguments if not is_constant(a)] == variables, "an implementation that drops or reorders inputs"
@@ -175,6 +176,16 @@ def _lower(func: Any) -> Any:
     ]
     module = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
     return tvm.transform.Sequential(passes)(module)["main"]
+
+
+def _rename_parameters(func: Any, n_arguments: int) -> Any:
+    """Parameters called by position: TVM's names need not be distinct."""
+    renamed = {}
+    for i, old in enumerate(func.params):
+        name = f"data_{i}" if i < n_arguments else f"out_{i - n_arguments}"
+        renamed[old] = tirx.decl_buffer(old.shape, str(old.dtype), name)
+    body = tvm_ffi.structural_map(func.body, (tvm.ir.Var, lambda var: renamed.get(var, var)))
+    return tirx.PrimFunc([renamed[p] for p in func.params], body, func.ret_type, attrs=func.attrs)
 
 
 def _literals_to_constant(body: Any) -> tuple[Any, list[tuple[Any, NDArray[Any]]]]:

@@ -37,9 +37,7 @@ def difference(case: OpCase, got: NDArray[Any], expected: NDArray[Any]) -> str |
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operator(operator: str, tmp_path: Path) -> None:
     cases = [case for case in all_cases() if case.operator == operator]
-    models = [
-        compile_model(case.model(), "tinyml/qemu-m7", module_name=f"case{i}") for i, case in enumerate(cases)
-    ]
+    models = [compile_model(case.model(), "tinyml/qemu-m7", module_name=f"case{i}") for i, case in enumerate(cases)]
     library = build_library(models, tmp_path)
     problems = []
     for i, (case, model) in enumerate(zip(cases, models, strict=True)):

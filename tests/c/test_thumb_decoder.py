@@ -79,21 +79,21 @@ CASES = {
     "pop.w {r4-r11, pc}": Expected("load_multiple", 9, 36),
     "sub.w sp, sp, #4096": Expected("alu", sp_change=-4096), "add.w sp, sp, #1040": Expected("alu", sp_change=1040),
     "subw sp, sp, #1300": Expected("alu", sp_change=-1300), "addw sp, sp, #1300": Expected("alu", sp_change=1300),
-    "sub.w sp, sp, r3": Expected("alu", sp_lost=True), "bic sp, r3, #7": Expected("alu", sp_lost=True),
+    "sub.w sp, sp, r3": Expected("alu", sp_lost=True),
     "cmp.w sp, #4096": ALU,
     "bl .+1000": BRANCH, "b.w .+70000": BRANCH, "beq.w .+70000": BRANCH, "tbb [pc, r0]": BRANCH,
     "tbh [pc, r0, lsl #1]": BRANCH, "ldr.w pc, [r0, #4]": BRANCH,
     "dmb": OTHER, "isb": OTHER, "mrs r0, apsr": OTHER, "msr apsr_nzcvq, r0": OTHER, "pld [r0, #4]": OTHER,
     # FPU
     "vadd.f32 s0, s1, s2": FLOAT, "vfma.f32 s0, s1, s2": FLOAT, "vcvt.s32.f32 s0, s1": FLOAT, "vmov r0, s1": FLOAT,
-    "vmov r0, r1, d3": FLOAT, "vmrs apsr_nzcv, fpscr": FLOAT, "vsel" "eq.f32 s0, s1, s2": FLOAT,
+    "vmov r0, r1, d3": FLOAT, "vmrs apsr_nzcv, fpscr": FLOAT, "vseleq.f32 s0, s1, s2": FLOAT,
     "vldr s0, [r1, #8]": LOAD, "vstr d1, [r1]": STORE, "vldr s3, [sp, #12]": Expected("load", sp_at=12),
     "vstr s3, [sp, #-12]": Expected("store", sp_at=-12),
     "vldmia r0!, {s0-s3}": Expected("load_multiple", 4), "vpush {d8-d10}": Expected("store_multiple", 6, -24, 0),
     "vpop {d8-d10}": Expected("load_multiple", 6, 24),
     # MVE and low-overhead loops
     "vldrb.8 q0, [r1], #16": VECTOR, "vstrw.32 q0, [r1]": VECTOR, "vmladava.s8 r0, q1, q2": VECTOR,
-    "vadd.i32 q0, q1, q2": VECTOR, "vqrdmulh.s32 q0, q1, r2": VECTOR, "vdup.8 q0, r1": FLOAT, "vctp.8 r0": BRANCH,
+    "vadd.i32 q0, q1, q2": VECTOR, "vqrdmulh.s32 q0, q1, r2": VECTOR, "vdup.8 q0, r1": FLOAT, "vctp.8 r0": VECTOR,
     "dls lr, r0": BRANCH, "csel r0, r1, r2, eq": ALU, "le lr, .-8": BRANCH,
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def decoded(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
     (folder / "cases.s").write_text("\n".join(lines) + "\n")
     flags = ["-march=armv8.1-m.main+mve.fp+fp.dp", "-mfloat-abi=hard", "-mthumb", "-Wa,-mimplicit-it=always"]
     gcc = tool("arm-none-eabi-gcc")
-    subprocess.run([gcc, *flags, "-c", "cases.s", "-o", "cases.o"], cwd=folder, check=True, capture_output=True)
+    subprocess.run([gcc, *flags, "-c", "cases.s", "-o", "cases.o"], cwd=folder, check=True)
     objcopy = tool("arm-none-eabi-objcopy")
     subprocess.run([objcopy, "-O", "binary", "-j", ".text", "cases.o", "cases.bin"], cwd=folder, check=True)
     code = (folder / "cases.bin").read_bytes() + bytes(8)

@@ -29,7 +29,8 @@ def module_of(parameters: list[tuple[str, tuple[int, ...], str]], build: Build) 
 
 def assert_same(actual: tvm.IRModule, expected: tvm.IRModule) -> None:
     """Structural equality, the record of inputs and outputs aside."""
-    tvm.ir.assert_structural_equal(actual["main"].without_attr("tinyml.io"), expected["main"], map_free_vars=True)
+    left, right = (mod["main"].without_attr("tinyml.io") for mod in (actual, expected))
+    tvm.ir.assert_structural_equal(left, right, map_free_vars=True)
 
 
 def dequantized(expr: Any, scale: float | Array, zero_point: int = 0) -> Any:

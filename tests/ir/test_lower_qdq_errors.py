@@ -83,3 +83,18 @@ OHWI = const(np.arange(72).reshape(4, 3, 3, 2), "int8")
 def test_reasons(mod: tvm.IRModule, reason: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=reason):
         LowerQdq()(mod)
+
+
+def test_an_output_that_is_not_quantized_to_8_bits() -> None:
+    mod = module(lambda bb, x: dequantize(x, 0.1), x=((2,), "int16"))
+    with pytest.raises(UnsupportedOperatorError, match="dequantize for tensor 'gv': is not quantized to 8 bits"):
+        LowerQdq()(mod)
+
+
+def test_hints_survive_tvm_and_the_class_survives_sequential() -> None:
+    mod = conv_with(dequantize(OHWI, 0.1, 5))
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        LowerQdq()(mod)
+    assert len(caught.value.hints) == 2
+    with pytest.raises(UnsupportedOperatorError, match="zero point other than 0"):
+        tvm.transform.Sequential([LowerQdq()])(mod)

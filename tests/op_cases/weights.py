@@ -16,6 +16,15 @@ Quant = tuple[float, int]
 RGB: tuple[int, ...] = (1, 8, 8, 3)
 
 
+TELLING_SCALES: list[tuple[float, float, float, list[int]]] = [
+    (0.0880231261253357, 0.0747503787279129, 0.6813068389892578, [101, 102, -101, 7]),
+    (0.05352277308702469, 0.002025777008384466, 0.021588662639260292, [7, 21, 53, 71, 73, 77, 105, 109]),
+    (0.00469723017886281, 0.002943930448964238, 0.0019250133773311973, [81, 87, 108, 116]),
+]
+"""(input scale, weight scale, output scale, weights): some of the 256 inputs times some weight shows whether the product
+of the two scales was formed in float64 or in float32."""
+
+
 def weight_cases() -> list[OpCase]:
     """All cases of operators with weights."""
     return [*_conv_cases(), *_depthwise_cases(), *_dense_cases()]
@@ -52,6 +61,23 @@ def dense_case(name: str, shape: tuple[int, ...] = (1, 20), out: int = 7, **kw: 
         _weighted(w, rng, "fully_connected", shape, (out, depth), 0, **{"per_channel": False, **kw})
 
     return OpCase(f"dense-{name}", "FULLY_CONNECTED", build)
+
+
+def _factor_case(method: str, index: int) -> OpCase:
+    """One input times one weight per output, with scales of ``TELLING_SCALES``."""
+    x_scale, w_scale, out_scale, values = TELLING_SCALES[index]
+    name, x_shape, weight_shape, operator, axis = {
+        "fully_connected": ("dense", (256, 1), (-1, 1), "FULLY_CONNECTED", 0),
+        "conv2d": ("conv2d", (1, 16, 16, 1), (-1, 1, 1, 1), "CONV_2D", 0),
+        "depthwise_conv2d": ("depthwise", (1, 16, 16, 1), (1, 1, 1, -1), "DEPTHWISE_CONV_2D", 3),
+    }[method]
+
+    def build(w: TfliteWriter, rng: np.random.Generator) -> None:
+        x = w.input("x", x_shape, x_scale, 0)
+        weight = w.const("weight", np.array(values, dtype=np.int8).reshape(weight_shape), w_scale, axis=axis)
+        w.output(getattr(w, method)(x, weight, out_scale=out_scale, out_zp=0, name="y"))
+
+    return OpCase(f"{name}-factor-in-float64-{index}", operator, build)
 
 
 def _weighted(
@@ -148,6 +174,7 @@ def _common_windows(case: Any) -> list[OpCase]:
 def _conv_cases() -> list[OpCase]:
     return [
         *_common_windows(conv_case),
+        _factor_case("conv2d", 1),
         conv_case("1x1", shape=(1, 5, 5, 16), out=8, kernel=(1, 1)),
         conv_case("1x1-s2", shape=(1, 7, 7, 16), out=8, kernel=(1, 1), stride=(2, 2)),
         conv_case("1x1-odd-channels", shape=(1, 4, 5, 13), out=17, kernel=(1, 1)),
@@ -164,6 +191,7 @@ def _conv_cases() -> list[OpCase]:
 def _depthwise_cases() -> list[OpCase]:
     return [
         *_common_windows(depthwise_case),
+        _factor_case("depthwise_conv2d", 1),
         depthwise_case("multiplier-2", multiplier=2),
         depthwise_case("multiplier-3-s2", shape=(1, 9, 6, 3), multiplier=3, stride=(2, 2)),
         depthwise_case("multiplier-8-one-channel", shape=(1, 49, 10, 1), multiplier=8, kernel=(10, 8), stride=(2, 2)),
@@ -175,8 +203,6 @@ def _depthwise_cases() -> list[OpCase]:
 
 def _dense_cases() -> list[OpCase]:
     activations = ("relu", "relu6", "relu_n1_to_1")
-    # Scales with long mantissas: the float32 product of two of them differs from the float64 one.
-    scales = [(0.0173917, 0.00391731), (0.3331117, 0.0271931), (0.0078431, 0.0117173), (1.7320508, 0.0314159)]
     return [
         dense_case("20x7"),
         dense_case("per-channel", per_channel=True),
@@ -197,8 +223,5 @@ def _dense_cases() -> list[OpCase]:
         dense_case("zero-points-minimum", x_q=(0.1, -128), out_zp=-128),
         dense_case("zero-points-maximum", x_q=(0.1, 127), out_zp=127),
         *(dense_case(a.replace("_", "-"), activation=a) for a in activations),
-        *(
-            dense_case(f"float32-product-{i}", shape=(4, 24), out=16, x_q=(a, 5), w_scale=b)
-            for i, (a, b) in enumerate(scales)
-        ),
+        *(_factor_case("fully_connected", i) for i in range(len(TELLING_SCALES))),
     ]

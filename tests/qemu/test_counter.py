@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,10 @@ def test_counting_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         counting.plugin_library()
 
 
-def test_the_plugin_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_plugin_is_compiled_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    tool("gcc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     library = counting.plugin_library()
     monkeypatch.setattr(counting.shutil, "which", lambda _: None)

@@ -57,7 +57,9 @@ def test_outputs(board: str, fake_project: ProjectDir) -> None:
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_a_fault_is_reported_with_registers_and_functions(board: str, fake_project: ProjectDir) -> None:
-    with pytest.raises(FaultError, match=r"HardFault, .*in \w+ \(fake_fault\+0x\w+\) called from \w+ \(misbeh") as caught:
+    with pytest.raises(
+        FaultError, match=r"HardFault, .*in \w+ \(fake_fault\+0x\w+\) called from \w+ \(misbeh"
+    ) as caught:
         inference(fake_project(board), FAULT)
     registers = caught.value.fault.registers
     assert {"PC", "LR", "R0", "R1", "R2", "R3", "R12", "xPSR", "SP", "CFSR", "HFSR", "BFAR"} <= registers.keys()
@@ -85,6 +87,33 @@ def test_a_model_that_hangs(fake_project: ProjectDir) -> None:
     with pytest.raises(RunError, match="device did not answer in time"):
         inference(fake_project("qemu-m4"), HANG, timeout_s=0.5)
     assert time.monotonic() - start < 10
+
+
+def test_an_interrupt_ends_everything(
+    fake_project: ProjectDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the emulator's folder is made there
+
+    def interrupt(*_: object) -> None:
+        assert any(tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with GeneratedProject.from_directory(fake_project("qemu-m4"), {}) as project:
+            session = Session(project.transport())
+            server = project._client._process
+            assert server is not None
+            (emulator,) = _children(server.pid)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            start = time.monotonic()
+            with pytest.raises(KeyboardInterrupt), session:
+                session.run([bytes([HANG, *[0] * 15]), bytes(4)])
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert time.monotonic() - start < 5
+    assert not _state(emulator)
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_status_of_the_model(fake_project: ProjectDir) -> None:
@@ -119,7 +148,7 @@ def test_large_inputs_are_fast(tmp_path: Path, tool: Callable[[str], str]) -> No
 
 
 def test_a_project_needs_nothing_but_the_standard_library(fake_project: ProjectDir, tmp_path: Path) -> None:
-    folder = tmp_path / "moved"
+    folder = tmp_path / "moved, to a place with a comma"
     subprocess.run(["cp", "-r", fake_project("qemu-m4"), folder], check=True)
     script = folder / "launch_microtvm_api_server.sh"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E "$@"\n')  # no site-packages
@@ -184,7 +213,7 @@ def test_no_emulator_outlives_its_user(fake_project: ProjectDir) -> None:
         server = int(user.stdout.readline())
         (emulator,) = _children(server)
         os.kill(user.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 20
     while any(_state(pid) for pid in (server, emulator)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tvm_tiny.cli.console import progress, stdout_console
 from tvm_tiny.cli.main import format_error
+from tvm_tiny.demo import TEST_SET, TFLITE
 from tvm_tiny.errors import TvmTinyError
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from tvm_tiny.measure import Report
 
-_FOLDER = Path(__file__).parent
-MODEL = _FOLDER / "digits.tflite"
-HELD_OUT = _FOLDER / "digits_test.npz"
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,12 @@ def run_demo(board: str = "qemu-m7") -> Outcome:
     import tvm_tiny
     from tvm_tiny.measure import run_model
 
-    with np.load(HELD_OUT) as file:
+    with np.load(TEST_SET) as file:
         inputs, labels, expected = file["inputs"], file["labels"], file["outputs"]
     with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
         start = time.perf_counter()
         with progress("compiling the bundled model"):
-            archive = tvm_tiny.compile(MODEL, board).export(Path(folder) / "model.tar")
+            archive = tvm_tiny.compile(TFLITE, board).export(Path(folder) / "model.tar")
         compiled = time.perf_counter()
         with progress("running the held-out images") as advance:
             result = run_model(archive, device="qemu", inputs={"inputs": inputs}, on_progress=advance)

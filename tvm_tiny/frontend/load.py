@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import onnx
     import tvm
 
-# First bytes of files that users mistake for a model this can read -> what to do.
+# Position and first bytes of files that users mistake for a model this can read -> what to do.
 _OTHER_FORMATS = {
-    b"PK\x03\x04": "this is a zip archive (Keras .keras or PyTorch .pt): convert it to .tflite or export it to .onnx",
-    b"\x89HDF": "this is an HDF5 file (Keras .h5): convert it with tf.lite.TFLiteConverter",
+    (0, b"PK\x03\x04"): "this is a zip archive (Keras, PyTorch): convert it to .tflite or export it to .onnx",
+    (0, b"\x89HDF"): "this is an HDF5 file (Keras .h5): convert it with tf.lite.TFLiteConverter",
+    (4, b"ORTM"): "this is onnxruntime's own ORT format: use the .onnx file that it was made from",
 }
 
 
@@ -73,8 +74,8 @@ def _import(data: bytes, label: str, folder: Path | None) -> tvm.IRModule:
         from .tflite_importer import import_tflite
 
         return import_tflite(data, label)
-    for magic, hint in _OTHER_FORMATS.items():
-        if data.startswith(magic):
+    for (at, magic), hint in _OTHER_FORMATS.items():
+        if data.startswith(magic, at):
             raise ModelError(f"{label} is neither a TFLite nor an ONNX model", hints=[hint])
     from .onnx_importer import import_onnx
     from .onnx_reader import parse_onnx

@@ -25,8 +25,8 @@ All shapes must be static. Quantized models are int8; models in float32 work, to
 """
 
 _ONNX_NOTES = f"""\
-Operator set {MIN_OPSET} or later. Quantized models may be in QDQ form (QuantizeLinear and DequantizeLinear around float operators) or in QOperator form,
-which is rewritten to QDQ:
+Operator set {MIN_OPSET} or later. Quantized models may be in QDQ form (QuantizeLinear and DequantizeLinear around float
+operators) or in QOperator form, which is rewritten to QDQ:
 {", ".join(Q_OPERATOR_NAMES)}.
 uint8 tensors become int8. Shape arithmetic on constants is evaluated.
 """

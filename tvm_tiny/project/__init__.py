@@ -1,14 +1,14 @@
 """Project API, as microTVM had it: templates make projects, servers build, flash and talk to them."""
 
-from tvm_tiny.project.client import (
+from tvm_tiny.project.client import ProjectAPIClient, instantiate_from_dir
+from tvm_tiny.project.client_errors import (
     ConnectionShutdownError,
     MalformedReplyError,
     MismatchedIdError,
-    ProjectAPIClient,
     ProjectAPIServerNotFoundError,
     RPCError,
+    ServerTimeoutError,
     UnsupportedProtocolVersionError,
-    instantiate_from_dir,
 )
 from tvm_tiny.project.link import FaultError, RunStats, Session
 from tvm_tiny.project.project import (
@@ -39,6 +39,7 @@ __all__ = [
     "RPCError",
     "RunStats",
     "ServerInfo",
+    "ServerTimeoutError",
     "Session",
     "TemplateProject",
     "TemplateProjectError",

@@ -17,6 +17,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from tvm_tiny.errors import ProjectError
+from tvm_tiny.project.client_errors import (
+    ConnectionShutdownError,
+    MalformedReplyError,
+    MismatchedIdError,
+    ProjectAPIServerNotFoundError,
+    RPCError,
+    ServerTimeoutError,
+    UnsupportedProtocolVersionError,
+)
 from tvm_tiny.project.server import (
     PROTOCOL_VERSION,
     SERVER_ERRORS,
@@ -33,41 +42,6 @@ _ANSWER_TIMEOUT_S = 60.0
 _BUILD_TIMEOUT_S = 1800.0
 _MARGIN_S = 15.0
 _GRACE_S = 3.0
-
-
-class ConnectionShutdownError(ProjectError):
-    """The server ended, or closed its end of the pipes."""
-
-
-class MalformedReplyError(ProjectError):
-    """The server sent a line that is not a JSON-RPC 2.0 reply."""
-
-
-class MismatchedIdError(ProjectError):
-    """The reply belongs to another request."""
-
-
-class ProjectAPIServerNotFoundError(ProjectError):
-    """The directory holds no Project API server."""
-
-
-class UnsupportedProtocolVersionError(ProjectError):
-    """The server speaks another version of the protocol."""
-
-
-class ServerTimeoutError(ProjectError):
-    """The server did not answer in time."""
-
-
-class RPCError(ProjectError):
-    """The server reported an error that is not one of ``server.ServerError``'s known classes."""
-
-    def __init__(self, method: str, code: int, message: str, data: Any) -> None:
-        hints = ["run again with --debug to see the server's own messages"]
-        super().__init__(f"Project API server failed in {method}: {message} (code {code})", hints=hints)
-        self.method = method
-        self.code = code
-        self.data = data
 
 
 class ProjectAPIClient:
@@ -109,14 +83,16 @@ class ProjectAPIClient:
         """Whether the connection is closed."""
         return not self._open
 
-    def shutdown(self) -> None:
-        """Close the pipes and end the server and everything it started."""
+    def shutdown(self, *, in_order: bool = True) -> None:
+        """Close the pipes and end the server and everything it started; it may be busy when not ``in_order``."""
         if not self._open:
             return
         self._open = False
         os.close(self._write_fd)
         os.close(self._read_fd)
         if self._process is not None:
+            if not in_order:
+                self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_S)
             # The server leads a process group of its own: children that are left over go with it.
@@ -206,8 +182,9 @@ class ProjectAPIClient:
         try:
             self._send(json.dumps(request).encode("utf-8") + b"\n", method, deadline)
             line = self._receive_line(method, deadline)
-        except ProjectError:
-            self.shutdown()
+        except BaseException:
+            # A reply may still come and would be taken for that of the next request.
+            self.shutdown(in_order=False)
             raise
         return self._result(method, request_id, line)
 

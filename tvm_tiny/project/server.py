@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import select
+import signal
 import sys
 import threading
 import time
@@ -392,7 +393,9 @@ def _exit_when_client_is_gone(read_fd: int) -> None:
     poll = select.poll()
     poll.register(read_fd, 0)  # hang-up is always reported
     poll.poll()
-    time.sleep(2.0)  # the main thread sees the end of the pipe too and gets to leave in order
+    time.sleep(1.0)  # the main thread sees the end of the pipe too, unless it is busy
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3.0)
     os._exit(1)
 
 
@@ -405,6 +408,7 @@ def main(handler: ProjectAPIHandler, argv: typing.Sequence[str] | None = None) -
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # closes the transport on its way out
     threading.Thread(target=_exit_when_client_is_gone, args=(args.read_fd,), daemon=True).start()
     with os.fdopen(args.read_fd, "rb") as read_file, os.fdopen(args.write_fd, "wb") as write_file:
         try:

@@ -26,7 +26,7 @@ from .fixed_point import (
     round_half_away,
     rounding_divide_by_pot,
 )
-from .scales import ACTIVATION_BOUNDS, DTYPE_RANGES, clamp_range, input_radius
+from .scales import ACTIVATION_BOUNDS, DTYPE_RANGES, FACTOR_TYPES, clamp_range, input_radius
 
 Table = NDArray[Any]
 """int8 [256] or uint8 [256]."""
@@ -93,13 +93,15 @@ def clip_table(
     output_scale: float,
     output_zero_point: int,
     rounding: str = "tflm",
+    factors: str = "float64",
 ) -> Int8Array:
-    """Clamp to the real interval [low, high] with a change of quantization; factor in float32, as RELU has it.
+    """Clamp to the real interval [low, high] with a change of quantization; ``factors`` : see ``quant.scales``.
 
     RELU is micro/kernels/activations_common.cc exactly. RELU6 there takes input and output quantization for equal,
     without looking: where they are, this is the same; where they are not, this computes what the model says.
     """
-    multiplier, shift = quantize_multiplier(float(np.float32(input_scale) / np.float32(output_scale)))
+    real = FACTOR_TYPES[factors]
+    multiplier, shift = quantize_multiplier(float(real(input_scale) / real(output_scale)))
     scaled = requantize(table_inputs("int8") - input_zero_point, multiplier, shift, rounding)
     clamp_min, clamp_max = clamp_range(low, high, output_scale, output_zero_point)
     return _narrow(np.clip(scaled.astype(np.int64) + output_zero_point, clamp_min, clamp_max), "int8")
@@ -112,10 +114,11 @@ def relu_table(
     output_scale: float,
     output_zero_point: int,
     rounding: str = "tflm",
+    factors: str = "float64",
 ) -> Int8Array:
     """RELU and its kin as operators of their own; ``activation`` : a key of ``scales.ACTIVATION_BOUNDS``."""
     low, high = ACTIVATION_BOUNDS[activation]
-    return clip_table(low, high, input_scale, input_zero_point, output_scale, output_zero_point, rounding)
+    return clip_table(low, high, input_scale, input_zero_point, output_scale, output_zero_point, rounding, factors)
 
 
 def leaky_relu_table(
@@ -125,11 +128,13 @@ def leaky_relu_table(
     output_scale: float,
     output_zero_point: int,
     rounding: str = "tflm",
+    factors: str = "float64",
 ) -> Int8Array:
-    """LEAKY_RELU (kernels/internal/reference/leaky_relu.h); factors in float32, any ``alpha``, negative too."""
-    scale_in, scale_out = np.float32(input_scale), np.float32(output_scale)
+    """LEAKY_RELU (kernels/internal/reference/leaky_relu.h); any float32 ``alpha``, negative too."""
+    real = FACTOR_TYPES[factors]
+    scale_in, scale_out = real(input_scale), real(output_scale)
     inputs = table_inputs("int8") - input_zero_point
-    slope = float(scale_in * np.float32(alpha) / scale_out)
+    slope = float(scale_in * real(np.float32(alpha)) / scale_out)
     negative = requantize(inputs, *quantize_multiplier(abs(slope)), rounding).astype(np.int64)
     identity = requantize(inputs, *quantize_multiplier(float(scale_in / scale_out)), rounding)
     result = np.where(inputs >= 0, identity, -negative if slope < 0 else negative)
@@ -137,12 +142,17 @@ def leaky_relu_table(
 
 
 def hard_swish_table(
-    input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int
+    input_scale: float,
+    input_zero_point: int,
+    output_scale: float,
+    output_zero_point: int,
+    factors: str = "float64",
 ) -> Int8Array:
     """HARD_SWISH, ``x * relu6(x + 3) / 6`` in 16-bit fixed point (kernels/internal/reference/hard_swish.h)."""
-    fine_scale = np.float32(1 / 128) * np.float32(input_scale)
-    output_multiplier, output_exponent = _multiplier_int16(float(fine_scale / np.float32(output_scale)))
-    gate_scale = np.float32(3) / np.float32(32768)
+    real = FACTOR_TYPES[factors]
+    fine_scale = real(1 / 128) * real(input_scale)
+    output_multiplier, output_exponent = _multiplier_int16(float(fine_scale / real(output_scale)))
+    gate_scale = real(3) / real(32768)
     gate_multiplier, gate_exponent = _multiplier_int16(float(fine_scale / gate_scale))
     if output_exponent > 0:
         raise ModelError(

@@ -1,21 +1,25 @@
 """From float scales to the integer parameters of the operators, as TFLite Micro's Prepare functions compute them.
 
-Scales are float32 values held in Python floats. Which products are formed in float32 and which in float64 differs from
-operator to operator and decides the last bit of a multiplier: that is what this module knows. Each function names the
-source it follows, in tflite-micro's ``tensorflow/lite``.
+Scales are float32 values held in Python floats. Whether products and quotients of them are formed in float64 or float32
+decides the last bit of a multiplier: that is what this module knows. TFLite Micro's builds from 13 October 2026 on form
+all in float64. Those up to 9 October used float32 in the operators marked * below; ``factors="float32"`` follows them.
+Bounds of activations are formed in float32 in all of them.
 
-==================== =============== =========================================================
-operator             real factor in  source
-==================== =============== =========================================================
-convolutions         float64         kernels/kernel_util.cc, PopulateConvolutionQuantizationParams
-dense, per channel   float64         micro/kernels/fully_connected_common.cc
-dense, per tensor    float32 product kernels/kernel_util.cc, GetQuantizedConvolutionMultipler
-ADD                  float64         micro/kernels/add_common.cc
-SUB                  float32         micro/kernels/sub_common.cc
-MUL                  float64         micro/kernels/mul_common.cc
-MEAN                 float64         micro/kernels/reduce_common.cc, kernels/internal/reference/reduce.h
-SOFTMAX              float64         micro/kernels/softmax_common.cc
-==================== =============== =========================================================
+==================== ===================================================================
+operator             source, in tflite-micro's ``tensorflow/lite``
+==================== ===================================================================
+convolutions         kernels/kernel_util.cc, PopulateConvolutionQuantizationParams
+dense, per channel   micro/kernels/fully_connected_common.cc
+dense, per tensor *  kernels/kernel_util.cc, GetQuantizedConvolutionMultipler
+ADD                  micro/kernels/add_common.cc
+SUB *                micro/kernels/sub_common.cc
+MUL                  micro/kernels/mul_common.cc
+MEAN                 micro/kernels/reduce_common.cc, kernels/internal/reference/reduce.h
+SOFTMAX              micro/kernels/softmax_common.cc
+RELU *               micro/kernels/activations_common.cc (``quant.lut``)
+LEAKY_RELU *         micro/kernels/leaky_relu_common.cc (``quant.lut``)
+HARD_SWISH *         micro/kernels/hard_swish_common.cc (``quant.lut``)
+==================== ===================================================================
 """
 
 from __future__ import annotations
@@ -39,6 +43,9 @@ ACTIVATION_BOUNDS: dict[str, tuple[float | None, float | None]] = {
 """Real bounds of the fused activations; None is unbounded."""
 
 DTYPE_RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "uint8": (0, 255)}
+
+FACTOR_TYPES: dict[str, type[np.float64] | type[np.float32]] = {"float64": np.float64, "float32": np.float32}
+"""How ``factors`` are formed: by today's TFLite Micro, and by its builds before 13 October 2026."""
 
 ADD_LEFT_SHIFT = 20
 SOFTMAX_INTEGER_BITS = 5
@@ -75,23 +82,24 @@ def dense_multipliers(
     output_scale: float,
     per_tensor: bool,
     channels: int | None = None,
+    factors: str = "float64",
 ) -> tuple[Int32Array, Int32Array]:
     """Multipliers and shifts of FULLY_CONNECTED.
 
     Parameters
     ----------
     weight_scales : float32, scalar or [O]
-    per_tensor : the weights have one scale; then input and weight scale are multiplied in float32
+    per_tensor : the weights have one scale; only then ``factors`` matters
     channels : O, to repeat a single scale
+    factors : a key of ``FACTOR_TYPES``, in which the input's scale is multiplied with the weights'
 
     Returns
     -------
     multiplier, shift : int32 [O]
     """
-    if not per_tensor:
-        return conv_multipliers(input_scale, weight_scales, output_scale, channels)
+    real = FACTOR_TYPES[factors] if per_tensor else np.float64
     scales = _per_channel(weight_scales, channels)
-    return quantize_multipliers(float(np.float32(input_scale) * np.float32(w)) / output_scale for w in scales)
+    return quantize_multipliers(float(real(input_scale) * real(w)) / output_scale for w in scales)
 
 
 def clamp_range(
@@ -125,7 +133,7 @@ def add_params(
     activation: str = "none",
     rounding: str = "tflm",
 ) -> AddParams:
-    """Parameters of ADD; all factors in float64."""
+    """Parameters of ADD."""
     twice_max = 2.0 * max(a_scale, b_scale)
     factors = (a_scale / twice_max, b_scale / twice_max, twice_max / (2.0**ADD_LEFT_SHIFT * output_scale))
     zero_points = (a_zero_point, b_zero_point, output_zero_point)
@@ -141,13 +149,15 @@ def sub_params(
     output_zero_point: int,
     activation: str = "none",
     rounding: str = "tflm",
+    factors: str = "float64",
 ) -> AddParams:
-    """Parameters of SUB; unlike ADD all factors are formed in float32."""
-    a, b, out = np.float32(a_scale), np.float32(b_scale), np.float32(output_scale)
-    twice_max = np.float32(2) * max(a, b)
-    factors = (float(a / twice_max), float(b / twice_max), float(twice_max / (np.float32(2**ADD_LEFT_SHIFT) * out)))
+    """Parameters of SUB; ``factors`` : a key of ``FACTOR_TYPES``."""
+    real = FACTOR_TYPES[factors]
+    a, b, out = real(a_scale), real(b_scale), real(output_scale)
+    twice_max = real(2) * max(a, b)
+    values = (float(a / twice_max), float(b / twice_max), float(twice_max / (real(2**ADD_LEFT_SHIFT) * out)))
     zero_points = (a_zero_point, b_zero_point, output_zero_point)
-    return _sum_params(factors, zero_points, activation_range(activation, output_scale, output_zero_point), rounding)
+    return _sum_params(values, zero_points, activation_range(activation, output_scale, output_zero_point), rounding)
 
 
 def mul_params(

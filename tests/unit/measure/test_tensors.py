@@ -51,7 +51,10 @@ def test_outputs_are_stacked_and_dequantized() -> None:
         ({"x": np.zeros((1, 4), np.int8), "w": np.zeros(2, np.int16)}, r"'x' has shape \[1, 4\], expected \[1, 3\]"),
         ({"x": np.zeros(3, np.int8), "w": np.zeros(2, np.int16)}, r"'x' has shape \[3\]"),
         ({"x": np.zeros((1, 3), np.uint8), "w": np.zeros(2, np.int16)}, "'x' has dtype uint8, expected int8"),
-        ({"x": np.zeros((2, 1, 3), np.int8), "w": np.zeros((3, 2), np.int16)}, "different numbers of inferences: 'x' 2"),
+        (
+            {"x": np.zeros((2, 1, 3), np.int8), "w": np.zeros((3, 2), np.int16)},
+            "different numbers of inferences: 'x' 2",
+        ),
         ({"x": np.zeros((1, 1, 3), np.int8), "w": np.zeros(2, np.int16)}, "'w' 1, no batch"),
         ({"x": np.zeros((0, 1, 3), np.int8), "w": np.zeros((0, 2), np.int16)}, "the batch of inputs is empty"),
     ],

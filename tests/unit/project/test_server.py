@@ -100,7 +100,12 @@ def test_values_become_what_the_type_hints_say() -> None:
     replies = exchange(
         handler,
         request(
-            "generate_project", 1, model_library_format_path="/m.tar", standalone_crt_dir="", project_dir="/p", options={}
+            "generate_project",
+            1,
+            model_library_format_path="/m.tar",
+            standalone_crt_dir="",
+            project_dir="/p",
+            options={},
         ),
         request("write_transport", "two", data=base64.b85encode(bytes(range(256))).decode(), timeout_sec=None),
         request("read_transport", None, n=2, timeout_sec=1),

@@ -134,6 +134,7 @@ static inline void thumb_decode_f0(unsigned h, unsigned l, struct thumb* t) {
   if (l & 0x8000) {
     /* conditional branches have no condition 14 or 15; those encodings are msr, mrs, hints, barriers */
     t->class = (l & 0xd000) == 0x8000 && (h & 0x380) == 0x380 ? OTHER : BRANCH;
+    if (l == 0xe801) t->class = VECTOR; /* vctp */
     return;
   }
   if ((l >> 8 & 0xf) != 13) return;

@@ -18,7 +18,7 @@ else:
     from common import archive, child, compiler, handler, options
 
 _BOARD_FILE = "board.json"
-_GCC_PACKAGES = "gcc-arm-none-eabi picolibc-arm-none-eabi"
+_GCC_PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
 _QEMU_PACKAGE = "qemu-system-arm"
 
 
@@ -90,7 +90,7 @@ class QemuHandler(handler.PlatformHandler):
         sources = [self.home / name for name in ("startup.c", "semihost.c", "model_io.c", "common/link.c")]
         objects += compiler.compile_all([*command, *own], {f"harness_{s.stem}.o": s for s in sources}, self.build_dir)
         symbols = {**board["regions"], "stack_bytes": max(0, values["stack_bytes"]) + 7 & ~7}
-        link = [cc, *core, "-nostartfiles", "-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments"]
+        link = [cc, *core, "-nostartfiles", "-Wl,--gc-sections", "-Wl,--build-id=none"]
         link += [f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()]
         link += [f"-T{self.home / 'firmware.ld'}", *objects, "-lm", "-Wl,-Map=firmware.map", "-o", "firmware.elf"]
         try:
@@ -104,7 +104,8 @@ class QemuHandler(handler.PlatformHandler):
         command = [qemu, "-M", self._board()["machine"], "-nographic", "-monitor", "none", "-serial", "none"]
         command += ["-semihosting-config", "enable=on,target=native"]
         # Started at the ELF's entry point: the harness needs no vector table in the board's flash.
-        command += ["-device", f"loader,file={firmware},cpu-num=0"]
+        elf = str(firmware).replace(",", ",,")  # QEMU's way to write a comma in a value
+        command += ["-device", f"loader,file={elf},cpu-num=0"]
         if values["qemu_plugin"]:
             command += ["-plugin", values["qemu_plugin"]]
         folder = Path(tempfile.mkdtemp(prefix="tvm-tiny-qemu-"))
@@ -115,17 +116,20 @@ class QemuHandler(handler.PlatformHandler):
         return facts
 
     def _libc_flags(self, cc: str) -> list[str]:
-        """Flags of the C library that is there: the model's C includes <string.h> and may call memcpy."""
+        """Flags of the C library that is there: the model's C includes <string.h> and may call memcpy.
+
+        Newlib first: its memcpy moves words, Debian's picolibc is built for size and moves bytes.
+        """
         probe = self.build_dir / "probe.c"
         probe.write_text("#include <string.h>\n", encoding="utf-8")
-        for flags in (["--specs=picolibc.specs"], []):
+        for flags in (["--specs=nano.specs"], ["--specs=picolibc.specs"], []):
             try:
                 compiler.run_tool([cc, *flags, "-fsyntax-only", str(probe)], cwd=self.build_dir)
                 return flags
             except server.BuildFailedError:
                 continue
         raise server.ToolMissingError(
-            f"{cc} has no C library", hints=["install one: sudo apt-get install picolibc-arm-none-eabi"]
+            f"{cc} has no C library", hints=["install one: sudo apt-get install libnewlib-arm-none-eabi"]
         )
 
     @staticmethod
