@@ -31,7 +31,7 @@ test-qemu: $(VENV)/.dev ## the tests on emulated boards
 	$(PYTEST) -m qemu
 
 docs: $(VENV)/.run ## generate docs/supported_ops.md
-	$(BIN)/python -m tvm_tiny.frontend.supported_ops docs/supported_ops.md
+	$(BIN)/python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md
 
 system: ## install missing system packages (Debian)
 	@PYTHON=$(PYTHON) .ci/system-packages

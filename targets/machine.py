@@ -22,38 +22,32 @@ class Machine:
     ----------
     name : as given to ``qemu-system-arm -M``
     cpu : the core it has; it may run code for a smaller one (an M3 runs M0+ code)
-    vectors_address : where the core finds its vector table at reset; lies outside "flash" on mps3-an547
     flash_address, flash_bytes : where code and constants go (QEMU lets it be written)
     ram_address, ram_bytes : where data, the arena and the stack go
     host_data_address, host_data_bytes : memory beside both, for what a test harness brings along and a user's firmware
         would not have (batches of inputs and outputs)
-    uart_address : CMSDK APB UART that ``-serial`` connects
     """
 
     name: str
     cpu: Cpu
-    vectors_address: int
     flash_address: int
     flash_bytes: int
     ram_address: int
     ram_bytes: int
     host_data_address: int
     host_data_bytes: int
-    uart_address: int
 
 
 def _mps2(name: str, cpu: str, host_data_address: int) -> Machine:
     return Machine(
         name=name,
         cpu=CPUS[cpu],
-        vectors_address=0x0000_0000,
         flash_address=0x0000_0000,
         flash_bytes=4 * MIB,
         ram_address=0x2000_0000,
         ram_bytes=4 * MIB,
         host_data_address=host_data_address,
         host_data_bytes=16 * MIB,
-        uart_address=0x4000_4000,
     )
 
 
@@ -66,28 +60,25 @@ MACHINES: dict[str, Machine] = {
         Machine(
             name="mps2-an505",
             cpu=CPUS["cortex-m33"],
-            vectors_address=0x1000_0000,
             flash_address=0x1000_0000,
             flash_bytes=4 * MIB,
             ram_address=0x3800_0000,
             ram_bytes=4 * MIB,
             host_data_address=0x8000_0000,
             host_data_bytes=16 * MIB,
-            uart_address=0x5020_0000,
         ),
         # The tightly coupled memories hold 512 KB each, too little for larger models: code runs from DDR, which is
-        # secure from 0x70000000 on, data is in the 4 MB of internal SRAM; only the vector table stays in ITCM.
+        # secure from 0x70000000 on, data is in the 4 MB of internal SRAM. At reset the core looks for a vector table in
+        # ITCM (0x10000000); firmware in DDR is started at its entry point instead (``-device loader,cpu-num=0``).
         Machine(
             name="mps3-an547",
             cpu=CPUS["cortex-m55"],
-            vectors_address=0x1000_0000,
             flash_address=0x7000_0000,
             flash_bytes=8 * MIB,
             ram_address=0x3100_0000,
             ram_bytes=4 * MIB,
             host_data_address=0x7100_0000,
             host_data_bytes=16 * MIB,
-            uart_address=0x5930_3000,
         ),
     )
 }

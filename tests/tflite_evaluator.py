@@ -7,6 +7,7 @@ Micro proves the arithmetic; comparing a compiled model with it finds the operat
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,13 @@ OPERATOR_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isins
 
 
 class Evaluator:
-    """Evaluates one model; ``rounding`` as in ``quant.params``."""
+    """Evaluates one model; ``rounding`` as in ``quant.params``, ``factors`` as in ``quant.scales``."""
 
-    def __init__(self, model: bytes, rounding: str = "tflm") -> None:
+    def __init__(self, model: bytes, rounding: str = "tflm", factors: str = "float64") -> None:
         self.model = tflite.Model.GetRootAsModel(model, 0)
         self.graph = self.model.Subgraphs(0)
         self.rounding = rounding
+        self.factors = factors
         self.values: dict[int, Array] = {}
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -87,6 +89,7 @@ class _Op:
         self.outputs = [int(i) for i in operator.OutputsAsNumpy()]
         self._table = operator.BuiltinOptions()
         self.rounding = evaluator.rounding
+        self.factors = evaluator.factors
 
     def options(self, name: str) -> Any:
         options = getattr(tflite, name)()
@@ -151,7 +154,7 @@ def _dense(op: _Op) -> list[Array]:
     clamp = op.clamp(op.options("FullyConnectedOptions"))
     params = DenseParams(op.in_quant()[1], op.out_quant[1], *clamp, op.rounding)
     factors = scales.dense_multipliers(
-        op.in_quant()[0], weight_scales, op.out_quant[0], len(weight_scales) == 1, weight.shape[0]
+        op.in_quant()[0], weight_scales, op.out_quant[0], len(weight_scales) == 1, weight.shape[0], op.factors
     )
     data = op.value(0).reshape(-1, weight.shape[1])
     return _run("qdense", params, data, weight, op.bias(weight.shape[0]), *factors)
@@ -195,11 +198,11 @@ def _table(op: _Op, table: Array) -> list[Array]:
 
 def _leaky_relu(op: _Op) -> list[Array]:
     alpha = float(op.options("LeakyReluOptions").Alpha())
-    return _table(op, lut.leaky_relu_table(alpha, *op.in_quant(), *op.out_quant, op.rounding))
+    return _table(op, lut.leaky_relu_table(alpha, *op.in_quant(), *op.out_quant, op.rounding, op.factors))
 
 
 def _relu(op: _Op, activation: str) -> list[Array]:
-    return _table(op, lut.relu_table(activation, *op.in_quant(), *op.out_quant, op.rounding))
+    return _table(op, lut.relu_table(activation, *op.in_quant(), *op.out_quant, op.rounding, op.factors))
 
 
 def _quantize(op: _Op) -> list[Array]:
@@ -238,7 +241,7 @@ _HANDLERS: dict[str, Callable[[_Op], list[Array]]] = {
     "DEPTHWISE_CONV_2D": lambda op: _conv(op, "DepthwiseConv2DOptions"),
     "FULLY_CONNECTED": _dense,
     "ADD": lambda op: _binary(op, "qadd", "AddOptions", scales.add_params),
-    "SUB": lambda op: _binary(op, "qsub", "SubOptions", scales.sub_params),
+    "SUB": lambda op: _binary(op, "qsub", "SubOptions", partial(scales.sub_params, factors=op.factors)),
     "MUL": lambda op: _binary(op, "qmul", "MulOptions", scales.mul_params),
     "AVERAGE_POOL_2D": lambda op: _pool(op, "qavg_pool2d"),
     "MAX_POOL_2D": lambda op: _pool(op, "qmax_pool2d"),
@@ -248,7 +251,7 @@ _HANDLERS: dict[str, Callable[[_Op], list[Array]]] = {
     "RESIZE_BILINEAR": lambda op: _resize(op, "bilinear", "ResizeBilinearOptions"),
     "LOGISTIC": lambda op: _table(op, lut.logistic_table(*op.in_quant(), rounding=op.rounding)),
     "TANH": lambda op: _table(op, lut.tanh_table(*op.in_quant(), rounding=op.rounding)),
-    "HARD_SWISH": lambda op: _table(op, lut.hard_swish_table(*op.in_quant(), *op.out_quant)),
+    "HARD_SWISH": lambda op: _table(op, lut.hard_swish_table(*op.in_quant(), *op.out_quant, op.factors)),
     "LEAKY_RELU": _leaky_relu,
     "RELU": lambda op: _relu(op, "relu"),
     "RELU6": lambda op: _relu(op, "relu6"),

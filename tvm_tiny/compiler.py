@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tvm_tiny import aot, frontend, pipeline, planner
+from tvm_tiny.aot.c_names import check_module_name
+from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
+from tvm_tiny.aot.sources import generate_sources
 from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
@@ -90,7 +93,7 @@ def compile_model(
 
     if rounding not in ROUNDINGS:
         raise OptionError(f"--rounding {rounding!r} is unknown", hints=[f"choose one of {', '.join(ROUNDINGS)}"])
-    aot.check_module_name(module_name)
+    check_module_name(module_name)
     board = resolve(target)
     options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir))
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
@@ -100,10 +103,10 @@ def compile_model(
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
-        info = aot.tinyml_metadata(model_name, board, pipeline.model_io(module), program, tir, plan)
+        info = tinyml_metadata(model_name, board, pipeline.model_io(module), program, tir, plan)
         _check_fits(info, board, plan)
-        sources = aot.generate_sources(tir, info, module_name)
-    metadata = aot.mlf_metadata(module_name, info)
+        sources = generate_sources(tir, info, module_name)
+    metadata = mlf_metadata(module_name, info)
     files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
     return CompiledModel(module_name, files, metadata, plan, board)
 

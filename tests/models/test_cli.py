@@ -15,9 +15,7 @@ from tvm_tiny import demo
 from tvm_tiny.cli.main import main
 from tvm_tiny.cli.tensor_files import npz_bytes
 
-DIGITS = Path(demo.__file__).parent
-MODEL = DIGITS / "digits.tflite"
-HELD_OUT = DIGITS / "digits_test.npz"
+MODEL, HELD_OUT = demo.TFLITE, demo.TEST_SET
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ def test_the_onnx_model_gives_the_tflite_model_s_outputs(few: Path, tmp_path: Pa
     expected = (vectors["outputs"].astype(np.float32) + 128) * np.float32(1 / 256)
     for options in ([], ["--quantized-io"]):
         tar, y = tmp_path / "o.tar", tmp_path / "y.npz"
-        assert main(["compile", str(DIGITS / "digits.onnx"), "-o", str(tar), *options]) == 0
+        assert main(["compile", str(demo.ONNX), "-o", str(tar), *options]) == 0
         assert main(["run", str(tar), "-i", str(tmp_path / "float.npz"), "-o", str(y)]) == 0
         np.testing.assert_array_equal(_arrays(y)["outputs"], expected, strict=True)
 

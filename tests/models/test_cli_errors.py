@@ -13,7 +13,7 @@ import pytest
 from tvm_tiny import demo
 from tvm_tiny.cli.main import main
 
-MODEL = Path(demo.__file__).parent / "digits.tflite"
+MODEL = demo.TFLITE
 BOARD = """
 description = "tiny"
 cpu = "cortex-m4"

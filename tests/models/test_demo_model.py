@@ -12,18 +12,17 @@ from tvm_tiny import demo
 from tvm_tiny.demo import train_demo_model
 from tvm_tiny.demo.quantize import Activation, quantize_images
 
-FOLDER = Path(demo.__file__).parent
-FILES = ("digits.tflite", "digits.onnx", "digits_test.npz")
+FILES = (demo.TFLITE, demo.ONNX, demo.TEST_SET)
 
 
 @pytest.fixture(scope="module")
 def held_out() -> dict[str, np.typing.NDArray[Any]]:
-    with np.load(FOLDER / "digits_test.npz") as file:
+    with np.load(demo.TEST_SET) as file:
         return dict(file)
 
 
 def test_all_files_together_are_under_100_kb() -> None:
-    assert sum((FOLDER / name).stat().st_size for name in FILES) < 100_000
+    assert sum(file.stat().st_size for file in FILES) < 100_000
 
 
 def test_accuracy_on_the_held_out_images(held_out: dict[str, np.typing.NDArray[Any]]) -> None:
@@ -32,7 +31,7 @@ def test_accuracy_on_the_held_out_images(held_out: dict[str, np.typing.NDArray[A
 
 
 def test_stored_outputs_are_the_reference_s(held_out: dict[str, np.typing.NDArray[Any]]) -> None:
-    outputs = train_demo_model.run_reference((FOLDER / "digits.tflite").read_bytes(), held_out["inputs"])
+    outputs = train_demo_model.run_reference(demo.TFLITE.read_bytes(), held_out["inputs"])
     np.testing.assert_array_equal(outputs, held_out["outputs"])
 
 
@@ -47,7 +46,7 @@ def test_stored_images_are_the_data_set_s(held_out: dict[str, np.typing.NDArray[
 def test_the_onnx_model_classifies_alike(held_out: dict[str, np.typing.NDArray[Any]]) -> None:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(FOLDER / "digits.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(demo.ONNX, providers=["CPUExecutionProvider"])
     images = (held_out["inputs"][:, 0].astype(np.float32) + 128) / np.float32(255)
     classes = [int(session.run(None, {"image": i.transpose(2, 0, 1)[None]})[0].argmax()) for i in images]
     # Float arithmetic between the int8 tensors: the odd image at the border of two classes may fall on the other side.
@@ -58,5 +57,5 @@ def test_the_onnx_model_classifies_alike(held_out: dict[str, np.typing.NDArray[A
 @pytest.mark.slow
 def test_training_again_gives_the_same_bytes(tmp_path: Path) -> None:
     train_demo_model.make_files(tmp_path)
-    for name in FILES:
-        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
+    for file in FILES:
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name

@@ -12,11 +12,11 @@ from .case import OpCase, Tensors
 from .elementwise import elementwise_cases
 from .movement import movement_cases
 from .networks import float_cases, network_cases
-from .oracle import oracle
+from .oracle import interpreter_factors, oracle
 from .weights import weight_cases
 from .windows import window_cases
 
-__all__ = ["OpCase", "Tensors", "all_cases", "case_named", "oracle"]
+__all__ = ["OpCase", "Tensors", "all_cases", "case_named", "interpreter_factors", "oracle"]
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,8 @@ import tflite
 from numpy.typing import NDArray
 from tflite_micro import runtime
 
+from tests.tflite_writer import TfliteWriter
+
 from .case import Tensors
 
 ARENA_BYTES = 1 << 20
@@ -24,10 +26,10 @@ def interpreter_factors() -> str:
     """
     w = TfliteWriter()
     x = w.input("x", (1, 1), 0.05352277308702469, 0)
-    weight = w.const("weight", np.array([[109]], dtype=np.int8), 0.002025777008384466)
+    weight = w.const("weight", np.array([[21]], dtype=np.int8), 0.002025777008384466)
     w.output(w.fully_connected(x, weight, out_scale=0.021588662639260292, name="y"))
-    outputs = [oracle(w.finish(), {"x": np.array([[v]], dtype=np.int8)})["y"].item() for v in range(128)]
-    return {PROBE_FLOAT64: "float64", PROBE_FLOAT32: "float32"}[sum(outputs)]
+    output = oracle(w.finish(), {"x": np.array([[109]], dtype=np.int8)})["y"].item()
+    return {12: "float64", 11: "float32"}[output]
 
 
 def oracle(model: bytes, inputs: Tensors) -> Tensors:

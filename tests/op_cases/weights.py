@@ -21,8 +21,8 @@ TELLING_SCALES: list[tuple[float, float, float, list[int]]] = [
     (0.05352277308702469, 0.002025777008384466, 0.021588662639260292, [7, 21, 53, 71, 73, 77, 105, 109]),
     (0.00469723017886281, 0.002943930448964238, 0.0019250133773311973, [81, 87, 108, 116]),
 ]
-"""(input scale, weight scale, output scale, weights): some of the 256 inputs times some weight shows whether the product
-of the two scales was formed in float64 or in float32."""
+"""(input scale, weight scale, output scale, weights): some of the 256 inputs times some weight shows whether the
+product of the two scales was formed in float64 or in float32."""
 
 
 def weight_cases() -> list[OpCase]:

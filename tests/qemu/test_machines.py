@@ -1,4 +1,4 @@
-"""Every machine of the table has the memories the table says, executes from flash and starts at its vector table."""
+"""Every machine of the table has the memories the table says, and executes from its flash."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ pytestmark = pytest.mark.qemu
 SOURCE = r"""
     .syntax unified
     .thumb
-    .section .vectors, "a"
-    .word   STACK_TOP
-    .word   reset + 1
-
     .section .last_word, "a"
     .word   0x5ca1ab1e
 
@@ -63,7 +59,6 @@ addresses:
 LINKER_SCRIPT = """
 SECTIONS
 {{
-    .vectors {vectors:#x} : {{ KEEP(*(.vectors)) }}
     .text {text:#x} : {{ *(.text*) }}
     .last_word {last_word:#x} : {{ KEEP(*(.last_word)) }}
     /DISCARD/ : {{ *(.ARM.attributes) }}
@@ -76,9 +71,7 @@ ENTRY(reset)
 def test_memories_are_where_the_table_says(machine: Machine, tmp_path: Path, tool: Callable[[str], str]) -> None:
     gcc, qemu = tool("arm-none-eabi-gcc"), tool("qemu-system-arm")
     last_word = machine.flash_address + machine.flash_bytes - 4
-    text = machine.flash_address + (8 if machine.flash_address == machine.vectors_address else 0)
     symbols = {
-        "STACK_TOP": machine.ram_address + machine.ram_bytes,
         "RAM_FIRST": machine.ram_address,
         "RAM_LAST": machine.ram_address + machine.ram_bytes - 4,
         "HOST_DATA_FIRST": machine.host_data_address,
@@ -86,9 +79,7 @@ def test_memories_are_where_the_table_says(machine: Machine, tmp_path: Path, too
         "LAST_WORD": last_word,
     }
     (tmp_path / "probe.S").write_text(SOURCE)
-    (tmp_path / "probe.ld").write_text(
-        LINKER_SCRIPT.format(vectors=machine.vectors_address, text=text, last_word=last_word)
-    )
+    (tmp_path / "probe.ld").write_text(LINKER_SCRIPT.format(text=machine.flash_address, last_word=last_word))
     elf = tmp_path / "probe.elf"
     subprocess.run(
         [
@@ -101,7 +92,7 @@ def test_memories_are_where_the_table_says(machine: Machine, tmp_path: Path, too
     run = subprocess.run(
         [
             *(qemu, "-M", machine.name, "-nographic", "-monitor", "none", "-serial", "none"),
-            *("-semihosting-config", "enable=on,target=native", "-kernel", str(elf)),
+            *("-semihosting-config", "enable=on,target=native", "-device", f"loader,file={elf},cpu-num=0"),
         ],
         capture_output=True,
         text=True,

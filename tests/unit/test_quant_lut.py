@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.op_cases import oracle
+from tests.op_cases import interpreter_factors, oracle
 from tests.tflite_graph import TensorRef
 from tests.tflite_writer import TfliteWriter
 from tvm_tiny.errors import ModelError
@@ -79,48 +79,75 @@ def test_leaky_relu_equals_tflite_micro(alpha: float) -> None:
         assert lut.leaky_relu_table(f32(alpha), *q, *to).tolist() == want, (q, to)
 
 
-def scaled_by(factor: float, inputs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Inputs times a factor, as requantization does it."""
-    return requantize(inputs, *quantize_multiplier(factor)).astype(np.int64)
-
-
-def scales_near_ties(seed: int, sign: int) -> list[tuple[float, float]]:
-    """(factor, output scale): some input times the factor, over the output scale, is a half within float32's precision."""
+def scales_near_ties(seed: int) -> list[tuple[float, float]]:
+    """(input scale, output scale): some input less its zero point comes out as a half within float32's precision."""
     rng = np.random.default_rng(seed)
     pairs = []
     for _ in range(300):
-        value, out_scale = int(rng.integers(100, 256)) * sign, f32(0.03 * 10.0 ** rng.uniform(-1, 1))
-        pairs.append((f32(out_scale * (int(rng.integers(20, value * sign // 2)) + 0.5) / (value * sign)), out_scale))
+        value, out_scale = int(rng.integers(100, 256)), f32(0.03 * 10.0 ** rng.uniform(-1, 1))
+        pairs.append((f32(out_scale * (int(rng.integers(20, value // 2)) + 0.5) / value), out_scale))
     return pairs
 
 
-def test_factors_of_relu_are_formed_in_float32() -> None:
-    # Pairs of scales for which one of the 256 entries shows whether the quotient was rounded to float32.
-    inputs = lut.table_inputs("int8") + 128
-    telling = [
-        (scale, out)
-        for scale, out in scales_near_ties(27, 1)
-        if (scaled_by(scale / out, inputs) != scaled_by(f32(scale / out), inputs)).any()
-    ]
-    assert len(telling) >= 5
-    for scale, out in telling:
+def test_relu_where_the_last_bit_of_the_factor_decides() -> None:
+    count = 0
+    for scale, out in scales_near_ties(27):
+        double, single = (lut.relu_table("relu", scale, -128, out, -128, factors=t) for t in ("float64", "float32"))
+        if (double == single).all():
+            continue
+        count += 1
         want = interpreter_table((scale, -128), lambda w, x, out=out: w.unary("RELU", x, out_scale=out, out_zp=-128))
-        assert lut.relu_table("relu", scale, -128, out, -128).tolist() == want, (scale, out)
+        table = {"float64": double, "float32": single}[interpreter_factors()]
+        assert table.tolist() == want, (scale, out)
+    assert count >= 5
 
 
-def test_factors_of_leaky_relu_are_formed_in_float32() -> None:
+@pytest.mark.parametrize("zero_point", [-128, 127])
+def test_leaky_relu_where_the_last_bit_of_a_factor_decides(zero_point: int) -> None:
+    # With zero point -128 all inputs are positive, with 127 all are negative.
     alpha = f32(0.3)
-    inputs = lut.table_inputs("int8") - 127
-    telling = []
-    for product, out in scales_near_ties(28, -1):
-        scale = f32(product / alpha)
-        double, single = scale * alpha / out, f32(f32(scale * alpha) / out)
-        if (scaled_by(double, inputs) != scaled_by(single, inputs)).any():
-            telling.append((scale, out))
-    assert len(telling) >= 5
-    for scale, out in telling:
-        want = interpreter_table((scale, 127), lambda w, x, out=out: w.leaky_relu(x, alpha, out_scale=out, out_zp=127))
-        assert lut.leaky_relu_table(alpha, scale, 127, out, 127).tolist() == want, (scale, out)
+    count = 0
+    for product, out in scales_near_ties(28):
+        scale = product if zero_point < 0 else f32(product / alpha)
+        arguments = (alpha, scale, zero_point, out, zero_point)
+        double, single = (lut.leaky_relu_table(*arguments, factors=t) for t in ("float64", "float32"))
+        if (double == single).all():
+            continue
+        count += 1
+        to = {"out_scale": out, "out_zp": zero_point}
+        want = interpreter_table((scale, zero_point), lambda w, x, to=to: w.leaky_relu(x, alpha, **to))
+        assert {"float64": double, "float32": single}[interpreter_factors()].tolist() == want, (scale, out)
+    assert count >= 5
+
+
+def test_hard_swish_where_the_last_bit_of_a_factor_decides() -> None:
+    count = 0
+    rng = np.random.default_rng(29)
+    for _ in range(400):
+        # The multiplier has 15 bits here, so only factors half-way between two of them tell.
+        out = f32(0.03 * 10.0 ** rng.uniform(-1, 1))
+        factor = (int(rng.integers(16384, 32768)) + 0.5) * 2.0 ** int(rng.integers(-21, -18))
+        q, to = (f32(out * 128 * factor), int(rng.integers(-128, 128))), (out, int(rng.integers(-128, 128)))
+        double, single = (lut.hard_swish_table(*q, *to, factors=t) for t in ("float64", "float32"))
+        if (double == single).all():
+            continue
+        count += 1
+        want = interpreter_table(q, lambda w, x, to=to: w.hard_swish(x, out_scale=to[0], out_zp=to[1]))
+        assert {"float64": double, "float32": single}[interpreter_factors()].tolist() == want, (q, to)
+    assert count >= 3
+
+
+def test_requantize_where_the_last_bit_of_the_factor_decides() -> None:
+    count = 0
+    inputs = np.arange(256)
+    for scale, out in scales_near_ties(30):
+        single = requantize(inputs, *quantize_multiplier(f32(scale / out))) - 128
+        table = lut.requantize_table(scale, -128, out, -128)
+        if (table == np.clip(single, -128, 127)).all():
+            continue
+        count += 1
+        assert table.tolist() == interpreter_table((scale, -128), lambda w, x, out=out: w.quantize(x, out, -128))
+    assert count >= 5
 
 
 def test_hard_swish_equals_tflite_micro() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.op_cases import OpCase, all_cases, oracle
+from tests.op_cases import OpCase, all_cases, interpreter_factors, oracle
 from tests.tflite_evaluator import Evaluator
 
 QUANTIZED = [case for case in all_cases() if not case.name.startswith("float-")]
@@ -14,7 +14,7 @@ QUANTIZED = [case for case in all_cases() if not case.name.startswith("float-")]
 @pytest.mark.parametrize("case", QUANTIZED, ids=lambda c: c.name)
 def test_case_equals_tflite_micro(case: OpCase) -> None:
     model = case.model()
-    evaluator = Evaluator(model)
+    evaluator = Evaluator(model, factors=interpreter_factors())
     for inputs in case.inputs():
         expected = oracle(model, inputs)
         outputs = evaluator.run(inputs)

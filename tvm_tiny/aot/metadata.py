@@ -9,11 +9,10 @@ import numpy as np
 
 from tvm_tiny import planner
 from tvm_tiny.aot.c_names import c_identifiers
+from tvm_tiny.aot.model_library_format import MLF_VERSION, TINYML_FORMAT
 from tvm_tiny.ops import IoTensor, ModelIo, Program, TirProgram
 from tvm_tiny.targets import Board
 
-MLF_VERSION = 7
-TINYML_FORMAT = 1
 # The format wants a time stamp; equal inputs have to give equal bytes, so it never moves.
 _EXPORT_DATETIME = "1970-01-01 00:00:00Z"
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.aot.metadata import MLF_VERSION, TINYML_FORMAT
 from tvm_tiny.errors import ArtifactError
 
+MLF_VERSION = 7  # the last of microTVM's
+TINYML_FORMAT = 1  # of the part of the metadata that is ours
 _MAX_METADATA_BYTES = 64 << 20
 
 

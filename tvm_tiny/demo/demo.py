@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tvm_tiny.measure import Report
 
 
-
 @dataclass(frozen=True)
 class Outcome:
     """What the demo found.
