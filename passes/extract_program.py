@@ -1,4 +1,4 @@
-"""Reads a Relax function of integer operators as a straight-line program: what the planner plans and the main loop runs."""
+"""Reads a Relax function as a straight-line program: what the planner plans and the main loop runs."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class CompiledModel:
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             partial.write_bytes(aot.mlf_bytes(self.files))
-            os.replace(partial, path)
+            partial.replace(path)
         except OSError as e:
             raise OutputError(f"'{path}' cannot be written: {e.strerror}", hints=["choose another path with -o"]) from e
         finally:
@@ -134,9 +134,8 @@ def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> No
         lines = ""
         if live:
             tensor = plan.graph.tensors[max(live, key=lambda b: b.size_bytes).tensors[0]]
-            lines = (
-                f"\n  largest at the peak: {tensor.name}, {tensor.dtype} {list(tensor.shape)}, {tensor.size_bytes:,} bytes"
-            )
+            shape = f"{tensor.dtype} {list(tensor.shape)}"
+            lines = f"\n  largest at the peak: {tensor.name}, {shape}, {tensor.size_bytes:,} bytes"
         raise MemoryBudgetError(
             f"'{info['model']}' needs {ram:,} bytes of RAM ({info['arena_bytes']:,} arena, {io_bytes:,} inputs and "
             f"outputs); board '{board.name}' has {board.ram_bytes:,}{lines}",

@@ -22,6 +22,7 @@ SOURCE = r"""
     .word   0x5ca1ab1e
 
     .text
+    .global reset
     .thumb_func
 reset:
     ldr     r4, =0x12345678

@@ -25,9 +25,7 @@ def tinyml_metadata(
     names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
     described = [
         _io_tensor(info, c_name, tensors[t])
-        for info, c_name, t in zip(
-            (*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True
-        )
+        for info, c_name, t in zip((*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True)
     ]
     macs = sum(op.macs for op in program.graph.ops)
     return {

@@ -17,8 +17,8 @@ class Kernel:
     Parameters
     ----------
     func : ``tirx.PrimFunc``. Its parameters, in this order: one buffer per activation input, one per output, one per
-        entry of ``constants``, one ``uint8`` buffer if ``scratch_bytes``, and for granularity "row" ``y: int32`` and one
-        ``rows_<i>: int32`` per activation input.
+        entry of ``constants``, one ``uint8`` buffer if ``scratch_bytes``, and for granularity "row" ``y: int32``
+        and one ``rows_<i>: int32`` per activation input.
     name : base of the C name, like ``qconv2d_3x3_s2``; made unique later
     granularity :
         "tensor": one call computes whole tensors. "row": one call computes output row ``y`` of an NHWC image (N is

@@ -161,7 +161,8 @@ def is_tinyml_call(expr: Any, name: str | None = None) -> bool:
     """Whether ``expr`` is a call of an operator of ours (of ``name``, if given)."""
     if not isinstance(expr, relax.Call) or not isinstance(expr.op, tvm.ir.Op):
         return False
-    return expr.op.name.startswith(PREFIX) if name is None else expr.op.name == PREFIX + name
+    full = str(expr.op.name)
+    return full.startswith(PREFIX) if name is None else full == PREFIX + name
 
 
 def op_name(call: relax.Call) -> str:

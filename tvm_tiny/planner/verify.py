@@ -54,11 +54,13 @@ def _locations(plan: Plan) -> dict[int, tuple[int, int]]:
     """Arena range of every tensor the caller does not own; views of caller-owned tensors are the caller's."""
     graph = plan.graph
     owned = {t for t, x in enumerate(graph.tensors) if x.home is not Home.ARENA}
-    changed = True
-    while changed:
-        linked = {t for op in graph.ops if op.view for t in (*op.inputs, *op.outputs) if {*op.inputs, *op.outputs} & owned}
-        changed = not linked <= owned
-        owned |= linked
+    views = [op for op in graph.ops if op.view]
+    for op in reversed(views):  # up to what a caller's tensor is a view of ...
+        if op.outputs[0] in owned:
+            owned.add(op.inputs[0])
+    for op in views:  # ... and down to all its other views
+        if op.inputs[0] in owned:
+            owned.add(op.outputs[0])
     where: dict[int, tuple[int, int]] = {}
     for t, tensor in enumerate(graph.tensors):
         if t in owned or tensor.size_bytes == 0:
@@ -83,9 +85,7 @@ def _check_view(graph: Graph, index: int, where: dict[int, tuple[int, int]]) -> 
         raise PlanError(f"{op.name} is a view, but its output lies elsewhere")
 
 
-def _check_writes(
-    plan: Plan, index: int, where: dict[int, tuple[int, int]], written: list[tuple[int, int]]
-) -> None:
+def _check_writes(plan: Plan, index: int, where: dict[int, tuple[int, int]], written: list[tuple[int, int]]) -> None:
     op = plan.graph.ops[index]
     ranges = list(written)
     scratch = _scratch_range(plan, index)
