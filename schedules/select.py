@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
-from tvm_tiny.ops import Kernel, op_name
+from tvm_tiny.ops import Kernel, is_tinyml_call, op_name
 from tvm_tiny.schedules.cortex_m.add import Add
 from tvm_tiny.schedules.cortex_m.conv2d import Conv2D
 from tvm_tiny.schedules.cortex_m.dense import Dense
@@ -51,4 +51,5 @@ def select(call: relax.Call, cpu: Cpu) -> Kernel:
     ------
     UnsupportedOperatorError : TVM has no implementation either
     """
-    return RULES.get(op_name(call), Legalize()).apply(call, cpu)
+    rule = RULES[op_name(call)] if is_tinyml_call(call) else Legalize()
+    return rule.apply(call, cpu)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernel_cases import KernelCase, all_cases
+from tests.kernel_case import KernelCase
+from tests.kernel_cases import all_cases
 from tests.kernel_library import FLAGS, KernelLibrary, c_source, driver_source, run_tool, support_folder
 from tvm_tiny.targets import CPUS
 
@@ -40,6 +41,7 @@ def test_compiles_for_core(cpu: str, tmp_path: Path, tool: Callable[[str], str])
     run_tool([tool("arm-none-eabi-gcc"), *options])
 
 
+@pytest.mark.slow
 def test_sanitizers_find_nothing(tmp_path: Path, tool: Callable[[str], str]) -> None:
     """No undefined behaviour, nothing read or written outside of buffers; rings hold the rows needed and no more."""
     source = tmp_path / "kernels.c"

@@ -114,6 +114,11 @@ CASES: dict[str, Case] = {
     "clip": Case(lambda x: op.clip(x, 0, 6), (IMAGE,), lambda x: np.clip(x, 0, 6), in_place=(0,)),
     "avg-pool": Case(lambda x: op.nn.avg_pool2d(x, (2, 2), (2, 2), layout="NHWC"), (IMAGE,), _average, scratch=True),
     "mean": Case(lambda x: op.mean(x, [1, 2]), (IMAGE,), lambda x: x.mean((1, 2))),
+    "quantize": Case(
+        lambda x: op.quantize(x, relax.const(np.float32(0.25)), relax.const(np.int8(3)), out_dtype="int8"),
+        (VECTORS,),
+        lambda x: np.clip(np.round(x / 0.25) + 3, -128, 127).astype(np.int8),
+    ),
     "permute-dims": Case(lambda x: op.permute_dims(x, [0, 3, 1, 2]), (BYTES,), lambda x: x.transpose(0, 3, 1, 2)),
     "concat": Case(
         lambda x, y: op.concat([x, y, x], axis=3), (BYTES, BYTES[..., :3]), lambda x, y: np.concatenate([x, y, x], 3)

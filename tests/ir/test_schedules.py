@@ -9,7 +9,8 @@ import pytest
 import tvm_ffi
 from tvm import tirx
 
-from tests.kernel_cases import KernelCase, all_cases
+from tests.kernel_case import KernelCase
+from tests.kernel_cases import all_cases
 from tvm_tiny.ops import OPS
 from tvm_tiny.schedules import RULES
 

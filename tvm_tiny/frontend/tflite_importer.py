@@ -45,7 +45,10 @@ def import_tflite(data: bytes, model: str) -> tvm.IRModule:
     data : the whole file
     model : how to call it in messages
     """
-    graph = read_tflite(data)
+    try:
+        graph = read_tflite(data)
+    except ModelError as error:
+        raise ModelError(f"{model}: {error.message}", hints=error.hints) from error
     TFLITE.check(graph, model)
     return TfliteConverter(data, graph).module()
 

@@ -68,7 +68,7 @@ def read_tflite(data: bytes) -> Graph:
     try:
         return _Reader(data).graph()
     except _DAMAGE as error:
-        raise _damaged(f"its structure cannot be followed ({type(error).__name__}: {error})") from error
+        raise _damaged("its structure cannot be followed") from error
 
 
 def _damaged(what: str) -> ModelError:

@@ -130,8 +130,13 @@ class Report:
                 per_mac = f"{layer.instructions / layer.macs:.2f}" if layer.macs else ""
             shape = "x".join(map(str, layer.output_shape))
             counted = (_number(layer.macs), _number(layer.instructions), share, per_mac)
-            table.add_row(str(index), escape(layer.name), layer.op, shape, *counted)
+            table.add_row(str(index), escape(shorten(layer.name)), layer.op, shape, *counted)
         return table
+
+
+def shorten(name: str, length: int = 40) -> str:
+    """A layer's name for a table: converters chain the names of all that they fused."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def make_report(

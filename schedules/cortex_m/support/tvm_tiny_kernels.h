@@ -22,9 +22,12 @@
 #if defined(__GNUC__)
 #define TINYML_INLINE static inline __attribute__((always_inline, unused))
 #define TINYML_ALIGNED(n) __attribute__((aligned(n)))
+/* Kernels stay functions: inlined into the main loop they would share their registers with it. */
+#define TINYML_KERNEL __attribute__((noinline))
 #else
 #define TINYML_INLINE static inline
 #define TINYML_ALIGNED(n)
+#define TINYML_KERNEL
 #endif
 
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__arm__) && !defined(TINYML_PORTABLE)
