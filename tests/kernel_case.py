@@ -26,7 +26,7 @@ Array = NDArray[Any]
 class KernelCase:
     """One call.
 
-    activations : how many of ``arrays``, from the front or the positions given, are activations; the rest constants
+    activations : positions of the activations in ``arrays``; the rest are constants
     """
 
     name: str

@@ -98,7 +98,7 @@ class KernelBuilder:
 
     @contextmanager
     def loop(self, extent: Any, name: str = "i", *, start: Any = 0, unroll: bool = False) -> Iterator[Any]:
-        """``for name in start .. start + extent``; no loop where extent is the number 1."""
+        """``for name in start .. start + extent``; no loop where extent is a number below 2."""
         if isinstance(extent, int) and extent == 1:
             yield start
             return
@@ -107,7 +107,7 @@ class KernelBuilder:
         self._blocks.append([])
         yield var
         body = self._close()
-        if body is not None:
+        if body is not None and not (isinstance(extent, int) and extent <= 0):
             self._emit(tirx.For(var, as_expr(start), as_expr(extent), kind, body))
 
     @contextmanager

@@ -326,19 +326,13 @@ def test_shared_model_in_floats(shared_file: Callable[[str], Path]) -> None:
 
 # Scales beyond what LOGISTIC and TANH are made for: TFLite Micro saturates there.
 SATURATED = ("logistic-6", "tanh-6")
-# Relax has no name for these coordinates.
-NOT_SUPPORTED = ("resize-nearest-odd-corners-half-pixel",)
 # TVM's own lowering divides by the output size less one.
 NOT_RUNNABLE = ("resize-nearest-to-1x1-corners", "resize-bilinear-to-1x1-corners")
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        c.name
-        for c in all_cases()[::9]
-        if c.name not in (*SATURATED, *NOT_SUPPORTED, *NOT_RUNNABLE) and c.operator != "NETWORK"
-    ],
+    [c.name for c in all_cases()[::9] if c.name not in (*SATURATED, *NOT_RUNNABLE) and c.operator != "NETWORK"],
 )
 def test_operator_in_floats(name: str) -> None:
     """The imported operator means what TFLite Micro computes, up to one step of its output."""
@@ -356,8 +350,7 @@ def test_operator_in_floats(name: str) -> None:
 
 def test_every_case_imports() -> None:
     for case in all_cases():
-        if case.name not in NOT_SUPPORTED:
-            relax.analysis.well_formed(load_model(case.model(), name=case.name))
+        relax.analysis.well_formed(load_model(case.model(), name=case.name))
 
 
 def test_a_contradiction_tvm_finds_is_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,7 @@ def test_quantized_io_converts_on_the_host(shared_file: Callable[[str], Path]) -
     np.testing.assert_array_equal(real, vectors["outputs"][0])
 
 
-# Floats have no integer form; and Relax has no coordinate mode for a resize with both of TFLite's flags.
-OUTSIDE = ("float-", "resize-nearest-odd-corners-half-pixel")
-QUANTIZED = [c for c in all_cases() if not c.name.startswith(OUTSIDE)]
+QUANTIZED = [c for c in all_cases() if not c.name.startswith("float-")]
 
 
 @pytest.mark.slow

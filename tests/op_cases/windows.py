@@ -158,11 +158,9 @@ def _resize_cases() -> list[OpCase]:
         ("-corners", {"align_corners": True}),
         ("-half-pixel", {"half_pixel_centers": True}),
     ]
-    cases = [
+    return [
         resize_case(f"{name}{suffix}", method, shape, size, **kw)
         for method in ("nearest", "bilinear")
         for name, shape, size in sizes
         for suffix, kw in flags
     ]
-    both = {"align_corners": True, "half_pixel_centers": True}
-    return [*cases, resize_case("odd-corners-half-pixel", "nearest", (1, 5, 7, 3), (8, 11), **both)]

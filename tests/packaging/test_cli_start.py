@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,13 @@ LIMIT_S = 0.3
 
 
 def test_help_answers_at_once() -> None:
+    # Processor time, not the clock's: other tests run beside this one.
     times = []
-    for _ in range(7):
-        start = time.perf_counter()
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([TVMC, "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    # The best of a few: other tests run beside this one.
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < LIMIT_S, f"tvmc --help took {min(times):.2f} s at best"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.op_cases import oracle
@@ -14,6 +14,7 @@ from tvm_tiny.quant.scales import softmax_params
 from tvm_tiny.quant.softmax import exp_table, softmax
 
 ONE = 2.0**31
+FIXED_SEED = settings(derandomize=True, deadline=None, max_examples=300)
 
 
 def c_mul(a: int, b: int) -> int:
@@ -63,18 +64,21 @@ def c_newton(a: int) -> int:
     return x
 
 
+@FIXED_SEED
 @given(st.integers(-(2**31), 0))
 def test_exp_bit_for_bit(a: int) -> None:
     for integer_bits in (4, 5):
         assert gemmlowp_math.exp_on_negative_values(a, integer_bits) == c_exp(a, integer_bits)
 
 
+@FIXED_SEED
 @given(st.integers(0, 2**31 - 1))
 def test_divisions_bit_for_bit(a: int) -> None:
     assert gemmlowp_math.one_over_one_plus_x(a) == c_shift_left(c_newton(a), 1)
     assert gemmlowp_math.one_minus_x_over_one_plus_x(a) == c_shift_left(c_newton(a) - 2**29, 2)
 
 
+@FIXED_SEED
 @given(st.integers(1 - 2**31, 2**31 - 1))
 def test_logistic_and_tanh_bit_for_bit(a: int) -> None:
     positive = c_shift_left(c_newton(c_exp(-abs(a), 4)), 1)

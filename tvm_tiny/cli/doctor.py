@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Literal
 
 from tvm_tiny.cli.console import stdout_console
@@ -125,6 +124,8 @@ def _links(gcc: str, specs: list[str]) -> bool:
 
 def _packages() -> list[Finding]:
     """Every distribution ``tvm-tiny`` depends on, with the installed version against what is asked for."""
+    from importlib import metadata
+
     try:
         requirements = metadata.requires("tvm-tiny") or []
     except metadata.PackageNotFoundError:

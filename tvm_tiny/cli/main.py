@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Compile quantized models to C for Arm Cortex-M, run and measure them.",
         epilog="tvmc COMMAND --help explains each command.",
     )
-    parser.add_argument("--version", action="version", version=f"tvm-tiny {_version()}")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     common = argparse.ArgumentParser(add_help=False)
     # SUPPRESS: a default here would overwrite what was given in front of the subcommand.
@@ -83,10 +83,14 @@ def format_error(message: str, hints: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _version() -> str:
-    from importlib.metadata import version
+class _PrintVersion(argparse.Action):
+    """Looks the version up only when it is asked for: reading distribution metadata takes longer than all the rest."""
 
-    return version("tvm-tiny")
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"tvm-tiny {version('tvm-tiny')}")
+        parser.exit()
 
 
 if __name__ == "__main__":
