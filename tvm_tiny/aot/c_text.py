@@ -81,7 +81,7 @@ def _qualify(text: str, function: Function) -> str:
     head, body = text.split(") {", 1)
     name, params = head.split("(", 1)
     qualified = [f"const {p}" if p.split("* ")[-1] in function.read_only else p for p in params.split(", ")]
-    return f"static {name}({', '.join(qualified)}) {{{_mention_unused(params, body)}"
+    return f"static TINYML_KERNEL {name}({', '.join(qualified)}) {{{_mention_unused(params, body)}"
 
 
 def _mention_unused(params: str, body: str) -> str:

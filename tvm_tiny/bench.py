@@ -1,0 +1,120 @@
+"""``make bench``: compiles and runs models on emulated cores and writes the figures to docs/benchmarks.md.
+
+    python -m tvm_tiny.bench [--board BOARD ...] [--output docs/benchmarks.md] [MODEL ...]
+
+Without models: the bundled one, and those of ../shared/models where that folder exists. Instruction counts and bytes are exact
+and repeatable; seconds are those of the machine it ran on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvm_tiny import demo
+from tvm_tiny.cli.console import progress
+from tvm_tiny.cli.main import format_error
+from tvm_tiny.errors import TvmTinyError
+
+if TYPE_CHECKING:
+    from tvm_tiny.measure import Report
+
+BOARDS = ("qemu-m4", "qemu-m7", "qemu-m55", "qemu-m3")
+SHARED_MODELS = Path("..", "shared", "models")
+_MARK = "<!-- figures -->"
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One model on one board."""
+
+    board: str
+    compile_seconds: float
+    report: Report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tvm_tiny.bench", description=(__doc__ or "").split(":", 1)[1])
+    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL")
+    parser.add_argument("--board", action="append", metavar="BOARD", help=f"default: {', '.join(BOARDS)}")
+    parser.add_argument("--output", type=Path, default=Path("docs", "benchmarks.md"))
+    args = parser.parse_args(arguments)
+    models = args.models or [demo.TFLITE, *sorted(SHARED_MODELS.glob("*.tflite"))]
+    boards = args.board or list(BOARDS)
+    try:
+        figures = []
+        with progress("benchmark") as advance:
+            for model in models:
+                for board in boards:
+                    figures.append(measure(model, board))
+                    advance(len(figures), len(models) * len(boards))
+        write(args.output, table(figures))
+    except TvmTinyError as error:
+        sys.stderr.write(format_error(error))
+        return 1
+    print(f"{args.output}: {len(figures)} rows")
+    return 0
+
+
+def measure(model: Path, board: str) -> Figures:
+    """Compile ``model`` for ``board`` and run it on one random input, the same every time."""
+    import numpy as np
+
+    import tvm_tiny
+    from tvm_tiny.measure import run_model
+
+    start = time.perf_counter()
+    compiled = tvm_tiny.compile(model, board)
+    seconds = time.perf_counter() - start
+    rng = np.random.default_rng(_SEED)
+    inputs = {t["name"]: _random(rng, t) for t in compiled.report()["inputs"]}
+    with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
+        archive = compiled.export(Path(folder) / f"{model.stem}.tar")
+        return Figures(board, seconds, run_model(archive, device="qemu", inputs=inputs).report)
+
+
+def _random(rng: Any, tensor: dict[str, Any]) -> Any:
+    import numpy as np
+
+    if tensor["dtype"] == "float32":
+        return rng.uniform(-1, 1, tensor["shape"]).astype(np.float32)
+    limits = np.iinfo(tensor["dtype"])
+    return rng.integers(limits.min, limits.max + 1, tensor["shape"]).astype(tensor["dtype"])
+
+
+def table(figures: Sequence[Figures]) -> str:
+    """The figures as a Markdown table."""
+    heading = ("model", "board", "MACs", "instructions", "per MAC", "arena", "io", "stack", "RAM", "code", "weights")
+    lines = [f"| {' | '.join((*heading, 'compile s'))} |", f"|{'---|' * 2}{'---:|' * (len(heading) - 1)}"]
+    for f in figures:
+        r = f.report.to_dict()
+        ram, flash = r["ram"], r["flash"]
+        numbers = (
+            f"{r['macs']:,}",
+            f"{r['instructions']:,.0f}",
+            f"{r['instructions'] / r['macs']:.2f}",
+            *(f"{ram[k]:,}" for k in ("arena_bytes", "io_bytes", "stack_bytes", "total_bytes")),
+            *(f"{flash[k]:,}" for k in ("code_bytes", "weights_bytes")),
+            f"{f.compile_seconds:.1f}",
+        )
+        lines.append(f"| {r['model']} | {f.board} | {' | '.join(numbers)} |")
+    lines += ["", f"Python {platform.python_version()}, {platform.machine()}."]
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Put ``text`` behind the mark in ``path``, whose part above it is written by hand."""
+    above = path.read_text(encoding="utf-8").split(_MARK)[0] if path.exists() else "# Benchmarks\n\n"
+    path.write_text(f"{above}{_MARK}\n\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
