@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu docs system clean
+.PHONY: help demo test check lint test-qemu bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -29,6 +29,9 @@ lint: $(VENV)/.dev ## ruff, mypy, import layers
 
 test-qemu: $(VENV)/.dev ## the tests on emulated boards
 	$(PYTEST) -m qemu
+
+bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.md
+	$(BIN)/python -m tvm_tiny.bench
 
 docs: $(VENV)/.run ## generate docs/supported_ops.md
 	$(BIN)/python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md

@@ -2,8 +2,8 @@
 
     python -m tvm_tiny.bench [--board BOARD ...] [--output docs/benchmarks.md] [MODEL ...]
 
-Without models: the bundled one, and those of ../shared/models where that folder exists. Instruction counts and bytes are exact
-and repeatable; seconds are those of the machine it ran on.
+Without models: the bundled one, and those of ../shared/models where that folder exists. Instruction counts and bytes
+are exact and repeatable; seconds are those of the machine it ran on.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     advance(len(figures), len(models) * len(boards))
         write(args.output, table(figures))
     except TvmTinyError as error:
-        sys.stderr.write(format_error(error))
+        print(format_error(error.message, error.hints), file=sys.stderr)
         return 1
     print(f"{args.output}: {len(figures)} rows")
     return 0
