@@ -1,0 +1,198 @@
+"""What every compiled model promises: same bytes for the same input, C that stands alone, names that are safe."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.native import FLAGS, build_library
+from tests.tflite_writer import TfliteWriter
+from tvm_tiny import demo
+from tvm_tiny.compiler import CompiledModel, compile_model
+from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError, TargetError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def digits() -> CompiledModel:
+    return compile_model(demo.TFLITE, "tinyml/qemu-m7")
+
+
+@pytest.fixture(scope="module")
+def test_set() -> dict[str, np.ndarray]:
+    with np.load(demo.TEST_SET) as arrays:
+        return dict(arrays)
+
+
+def sources(model: CompiledModel) -> dict[str, str]:
+    return {Path(p).name: c.decode() for p, c in model.files.items() if p.endswith((".c", ".h"))}
+
+
+def test_archive_is_the_same_in_every_process(digits: CompiledModel, tmp_path: Path) -> None:
+    expected = digits.export(tmp_path / "here.tar").read_bytes()
+    for seed in ("0", "4711"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        script = f"import tvm_tiny; tvm_tiny.compile({str(demo.TFLITE)!r}, 'tinyml/qemu-m7').export('there.tar')"
+        environment = {"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "TZ": "Asia/Tokyo", "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, check=True, timeout=120)
+        assert (folder / "there.tar").read_bytes() == expected
+
+
+def test_model_library_format(digits: CompiledModel) -> None:
+    assert {
+        "metadata.json",
+        "codegen/host/src/default_lib0.c",
+        "codegen/host/src/default_lib1.c",
+        "codegen/host/include/tvmgen_default.h",
+        "parameters/default.params",
+        "src/default.relax",
+    } < set(digits.files)
+    metadata = json.loads(digits.files["metadata.json"])
+    assert metadata["version"] == 7
+    module = metadata["modules"]["default"]
+    assert (module["executors"], module["style"]) == (["aot"], "full-model")
+    (main,) = module["memory"]["functions"]["main"]
+    assert main["workspace_size_bytes"] == digits.plan.arena_bytes
+    assert main["io_size_bytes"] == 64 + 10
+
+
+def test_c_stands_alone(digits: CompiledModel) -> None:
+    for name, text in sources(digits).items():
+        allowed = {"<stdint.h>", "<stddef.h>", "<string.h>", '"tvmgen_default.h"', '"tvm_tiny_kernels.h"'}
+        assert set(re.findall(r"#include (\S+)", text)) <= allowed, name
+        assert not re.search(r"\b(malloc|calloc|free|printf|alloca)\b", text), name
+
+
+def test_only_the_interface_is_extern(digits: CompiledModel, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    build_library([digits], tmp_path)
+    objects = []
+    for part in ("lib0", "lib1"):
+        objects.append(str(tmp_path / f"{part}.o"))
+        source = str(tmp_path / f"default_{part}.c")
+        subprocess.run([tool("gcc"), "-c", "-O1", f"-I{tmp_path}", source, "-o", objects[-1]], check=True, timeout=60)
+    listed = subprocess.run(
+        [tool("nm"), "-g", "--defined-only", *objects], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    symbols = set(re.findall(r" [A-Z] (\w+)", listed))
+    assert {s for s in symbols if "_const_" not in s} == {"tvmgen_default_run", "tvmgen_default_run_in"}
+
+
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [
+        ("gcc", ("-std=c99", "-O3", "-Wpedantic")),
+        ("gcc", ("-std=c11", "-Os", "-Wshadow")),
+        ("clang", ("-std=c99", "-O2")),
+        ("g++", ("-x", "c++", "-std=c++14", "-O2")),
+    ],
+)
+def test_compilers_are_content_and_agree(
+    compiler: str,
+    flags: tuple[str, ...],
+    digits: CompiledModel,
+    test_set: dict[str, np.ndarray],
+    tmp_path: Path,
+    tool: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.native.host_compiler", lambda: tool(compiler))
+    library = build_library([digits], tmp_path, flags=("-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", *flags))
+    for given, expected in list(zip(test_set["inputs"], test_set["outputs"], strict=True))[:20]:
+        np.testing.assert_array_equal(library.run("default", [given])[0], expected)
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_arm_compiler_is_content(core: str, digits: CompiledModel, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    for name, text in sources(digits).items():
+        (tmp_path / name).write_text(text)
+    for part in ("lib0", "lib1"):
+        command = [tool("arm-none-eabi-gcc"), f"-mcpu={core}", "-mthumb", "-std=c99", "-O2", "-Wall", "-Wextra"]
+        source = str(tmp_path / f"default_{part}.c")
+        subprocess.run([*command, "-Werror", "-c", source, "-o", str(tmp_path / "o.o")], check=True, timeout=60)
+
+
+def test_callers_workspace(digits: CompiledModel, tmp_path: Path) -> None:
+    build_library([digits], tmp_path, flags=(*FLAGS, "-DTVMGEN_DEFAULT_NO_STATIC_WORKSPACE"))
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", str(tmp_path / "models.so")], capture_output=True, text=True, check=True
+    ).stdout
+    assert "tvmgen_default_run_in" in listed
+    assert not re.search(r"tvmgen_default_run$", listed, re.MULTILINE)
+
+
+def test_two_models_in_one_program(tmp_path: Path, test_set: dict[str, np.ndarray]) -> None:
+    models = [compile_model(demo.TFLITE, "tinyml/qemu-m7", module_name=n) for n in ("first", "second")]
+    library = build_library(models, tmp_path)
+    for name in ("first", "second", "first"):
+        np.testing.assert_array_equal(library.run(name, [test_set["inputs"][0]])[0], test_set["outputs"][0])
+
+
+def test_odd_names_are_mapped(tmp_path: Path) -> None:
+    w = TfliteWriter()
+    x = w.input("serving/default:0", [1, 4, 4, 2], scale=0.5, zero_point=0)
+    y = w.input("int", [1, 4, 4, 2], scale=0.5, zero_point=0)
+    w.output(w.add(x, y, out_scale=1.0, out_zp=0, name="1;*/ out"))
+    model = compile_model(w.finish(), "tinyml/qemu-m7")
+    report = model.report()
+    assert [t["c_name"] for t in report["inputs"]] == ["serving_default_0", "int_"]
+    assert [t["c_name"] for t in report["outputs"]] == ["t_1_out"]
+    (out,) = build_library([model], tmp_path).run("default", [np.full((1, 4, 4, 2), v, np.int8) for v in (10, 20)])
+    assert (out == 15).all()
+
+
+def test_single_rounding_differs_and_is_deterministic(tmp_path: Path, test_set: dict[str, np.ndarray]) -> None:
+    modes = {r: compile_model(demo.TFLITE, "tinyml/qemu-m7", rounding=r, module_name=r) for r in ("tflm", "single")}
+    library = build_library(list(modes.values()), tmp_path)
+    results = {r: np.stack([library.run(r, [x])[0] for x in test_set["inputs"][:100]]) for r in modes}
+    np.testing.assert_array_equal(results["tflm"], test_set["outputs"][:100])
+    assert (results["single"] != results["tflm"]).any()
+    assert np.abs(results["single"].astype(int) - results["tflm"]).max() < 32
+
+
+def test_dump_ir_writes_a_file_per_phase(tmp_path: Path) -> None:
+    compile_model(demo.TFLITE, "tinyml/qemu-m7", dump_ir=tmp_path)
+    phases = {p.stem for p in tmp_path.iterdir()}
+    assert {"import", "integers", "simplify", "kernels", "lowered"} <= phases
+    assert "R.dequantize" in (tmp_path / "import.py").read_text()
+    assert "R.tinyml.qconv2d" in (tmp_path / "simplify.py").read_text()
+
+
+def test_unknown_rounding() -> None:
+    with pytest.raises(OptionError, match="--rounding 'up' is unknown"):
+        compile_model(demo.TFLITE, rounding="up")
+
+
+def test_unknown_pass_config() -> None:
+    with pytest.raises(OptionError, match="--pass-config no.such=1: TVM refuses it"):
+        compile_model(demo.TFLITE, pass_config={"no.such": 1})
+
+
+def test_unknown_board_lists_the_known_ones() -> None:
+    with pytest.raises(TargetError, match=r"unknown board 'nrf52'.*nrf52840dk"):
+        compile_model(demo.TFLITE, "tinyml/nrf52")
+
+
+def test_too_large_for_the_board(tmp_path: Path) -> None:
+    w = TfliteWriter()
+    x = w.input("x", [1, 400, 400, 4], scale=0.5, zero_point=0)
+    weight = w.const("w", np.ones((4, 3, 3, 4), np.int8), scale=0.5)
+    w.output(w.conv2d(w.conv2d(x, weight, out_scale=1.0, name="wide"), weight, out_scale=1.0))
+    with pytest.raises(MemoryBudgetError, match=r"1,920,000 bytes of RAM.*'nrf52840dk' has 262,144\n.*wide, int8"):
+        compile_model(w.finish(), "tinyml/nrf52840dk")
+
+
+def test_export_into_a_folder_is_refused(digits: CompiledModel, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder"):
+        digits.export(tmp_path)
+    with pytest.raises(OutputError, match="cannot be written"):
+        digits.export(tmp_path / "missing" / "model.tar")
+    assert list(tmp_path.iterdir()) == []
