@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.ir import PointerType, PrimType
 
 from tvm_tiny import planner
-from tvm_tiny.ops import Function, Kernel, Program, TirProgram
+from tvm_tiny.ops import CFunction, Function, Kernel, Program, TirProgram
 
 
 def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
@@ -56,6 +56,7 @@ def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
         (*(Function(n, r) for n, r in kernels.read_only.items()), Function(main_name, inputs)),
         constants.arrays,
         tuple(steps),
+        tuple(kernels.c_functions.values()),
     )
 
 
@@ -92,6 +93,7 @@ class _Kernels:
         self._prefix = prefix
         self.functions: dict[str, tirx.PrimFunc] = {}
         self.read_only: dict[str, frozenset[str]] = {}
+        self.c_functions: dict[str, CFunction] = {}
         self._same_name: dict[str, list[tuple[str, tirx.PrimFunc]]] = {}
 
     def add(self, kernel: Kernel, n_inputs: int) -> str:
@@ -103,6 +105,8 @@ class _Kernels:
         assert name not in self.functions, f"kernel name {kernel.name} is ambiguous"
         same_name.append((name, kernel.func))
         self.functions[name] = kernel.func.with_attr("global_symbol", name)
+        for function in kernel.c_functions:
+            assert self.c_functions.setdefault(function.name, function) == function, f"{function.name} is ambiguous"
         params = [str(p.name) for p in kernel.func.params]
         pointers = sum(isinstance(p.ty, tirx.BufferType) for p in kernel.func.params)
         end = pointers - (1 if kernel.scratch_bytes else 0)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tests.native import host_compiler
-from tvm_tiny.aot.c_text import generate_functions
+from tvm_tiny.aot.c_text import generate_functions, guarded_text
 from tvm_tiny.ops import Function, Kernel, TirProgram
 from tvm_tiny.passes.lower_tir import lower_tir
 
@@ -62,7 +62,8 @@ def c_source(kernels: Sequence[Kernel]) -> str:
     texts = [text.replace("static ", "", 1) for text in generate_functions(program).values()]
     prototypes = [text.split(" {", 1)[0] + ";" for text in texts]
     includes = '#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n#include "tvm_tiny_kernels.h"\n'
-    return "\n".join([includes, *prototypes, *texts])
+    called = dict.fromkeys(function for k in kernels for function in k.c_functions)
+    return "\n".join([includes, *map(guarded_text, called), *prototypes, *texts])
 
 
 def driver_source(calls: Sequence[KernelCall]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def to_tir(program: Program, plan: planner.Plan, prefix: str, options: Options) 
     dump("kernels", tir.module)
     lowered = passes.lower_tir()(tir.module)
     dump("lowered", lowered)
-    return TirProgram(lowered, tir.functions, tir.constants, tir.steps)
+    return replace(tir, module=lowered)
 
 
 def model_io(module: tvm.IRModule) -> ModelIo:

@@ -10,6 +10,7 @@ from tvm import relax
 from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.quant.params import AddParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder
+from tvm_tiny.schedules.cortex_m.dsp import dsp_add
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer, rescale
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
@@ -24,6 +25,9 @@ class Add(CortexMScheduleRule):
     def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
         p: AddParams = params_of(call)
         name = op_name(call)
+        micro_kernel = dsp_add(name, p, call.args, shape_of(call)) if cpu.has_dsp else None
+        if micro_kernel is not None:
+            return micro_kernel
 
         def prepare(_: KernelBuilder) -> Any:
             return lambda a, b: _sum(p, a, b, subtract=name == "qsub")

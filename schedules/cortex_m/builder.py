@@ -11,7 +11,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import tirx
 
-from tvm_tiny.ops import Kernel
+from tvm_tiny.ops import CFunction, Kernel
 
 Array = NDArray[np.generic]
 
@@ -69,6 +69,10 @@ class KernelBuilder:
         """Where row ``row`` of input ``index`` lies in its ring of rows; ``row`` is not negative."""
         return tirx.truncmod(as_expr(row), self._rows[index])
 
+    def ring_length(self, index: int) -> Any:
+        """How many rows the buffer of input ``index`` holds."""
+        return self._rows[index]
+
     # Statements
 
     def local(self, name: str, size: int, dtype: str = "int32") -> Any:
@@ -123,7 +127,13 @@ class KernelBuilder:
             self._emit(tirx.IfThenElse(condition, body, None))
 
     def finish(
-        self, name: str, *, in_place_inputs: Sequence[int] = (), macs: int = 0, scratch_alignment: int = 8
+        self,
+        name: str,
+        *,
+        in_place_inputs: Sequence[int] = (),
+        macs: int = 0,
+        scratch_alignment: int = 8,
+        c_functions: Sequence[CFunction] = (),
     ) -> Kernel:
         """The kernel; ``scratch_bytes`` is rounded up to ``scratch_alignment``."""
         body = self._close()
@@ -144,6 +154,7 @@ class KernelBuilder:
             scratch_bytes=-(-self._scratch_bytes // scratch_alignment) * scratch_alignment,
             in_place_inputs=tuple(in_place_inputs),
             macs=macs,
+            c_functions=tuple(c_functions),
         )
 
     def _emit(self, stmt: Any) -> None:

@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tvm import relax, tirx
 
 from tvm_tiny.ops import Kernel, params_of
-from tvm_tiny.ops.registry import window_output
 from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, at_least, blocks
-from tvm_tiny.schedules.cortex_m.packing import accumulator_bound, fold_zero_point, pack_runs
-from tvm_tiny.schedules.cortex_m.requantize import Requantizer
+from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
+from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
+from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Axis, Rows, skip
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (2, 1)
 """Output channels per block: 2 x 2 accumulators are what 13 registers hold beside both operands' words."""
-
-
-@dataclass(frozen=True)
-class ConvLayer:
-    """A convolution's numbers; ``weight`` is int8 [O, KH, KW, C / groups], ``input_shape`` is NHWC."""
-
-    name: str
-    params: Conv2DParams
-    input_shape: tuple[int, ...]
-    weight: NDArray[np.int8]
-    bias: NDArray[np.int32]
-    multiplier: NDArray[np.int32]
-    shift: NDArray[np.int32]
-
-    @property
-    def axes(self) -> tuple[Axis, Axis]:
-        """Vertical and horizontal axis."""
-        return window_axes(self.params, self.input_shape, self.weight.shape[1:3])
-
-    @property
-    def requantizer(self) -> Requantizer:
-        p = self.params
-        bound = accumulator_bound(self.bias, self.weight, p.input_zero_point)
-        return Requantizer(
-            self.multiplier, self.shift, bound, p.output_zero_point, p.clamp_min, p.clamp_max, p.rounding
-        )
-
-    @property
-    def macs(self) -> int:
-        vertical, horizontal = self.axes
-        return self.input_shape[0] * vertical.outputs * horizontal.outputs * int(self.weight.size)
 
 
 class Conv2D(CortexMScheduleRule):
@@ -65,34 +32,20 @@ class Conv2D(CortexMScheduleRule):
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         kernel_h, kernel_w = weight.shape[1:3]
         name = f"qconv2d_{kernel_h}x{kernel_w}" + stride_suffix(p.strides)
-        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift))
+        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift), cpu)
 
 
-def schedule_conv(layer: ConvLayer) -> Kernel:
+def schedule_conv(layer: ConvLayer, cpu: Cpu) -> Kernel:
     """The kernel of a convolution."""
+    micro_kernel = dsp_conv2d(layer) if cpu.has_dsp else None
+    if micro_kernel is not None:
+        return micro_kernel
     _, horizontal = layer.axes
     plain = layer.params.groups == 1 and horizontal.dilation == 1
     whole_words = layer.input_shape[3] % 4 == 0
     if plain and (whole_words or not horizontal.has_border):
         return _read_in_place(layer)
     return _gather_windows(layer)
-
-
-def window_axes(p: Conv2DParams, input_shape: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[Axis, Axis]:
-    """Vertical and horizontal axis of a convolution over an NHWC input."""
-    axes = []
-    for i in range(2):
-        size, before, after = input_shape[1 + i], p.padding[i], p.padding[2 + i]
-        outputs = window_output(size, kernel[i], p.strides[i], p.dilation[i], before, after)
-        axes.append(Axis(size, outputs, kernel[i], p.strides[i], p.dilation[i], before))
-    return axes[0], axes[1]
-
-
-def stride_suffix(strides: tuple[int, int]) -> str:
-    """Part of a kernel's name: nothing for stride 1, "_s2" for 2 by 2, "_s2x1"."""
-    if strides == (1, 1):
-        return ""
-    return f"_s{strides[0]}" if strides[0] == strides[1] else f"_s{strides[0]}x{strides[1]}"
 
 
 def _read_in_place(layer: ConvLayer) -> Kernel:

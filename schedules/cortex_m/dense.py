@@ -7,6 +7,7 @@ from tvm import relax
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import DenseParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks
+from tvm_tiny.schedules.cortex_m.dsp import dsp_dense
 from tvm_tiny.schedules.cortex_m.packing import accumulator_bound, fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
@@ -26,6 +27,10 @@ class Dense(CortexMScheduleRule):
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         rows, length = shape_of(call.args[0])
         outputs = weight.shape[0]
+        if cpu.has_dsp:
+            micro_kernel = dsp_dense(p, rows, weight, bias, multiplier, shift)
+            if micro_kernel is not None:
+                return micro_kernel
         bound = accumulator_bound(bias, weight, p.input_zero_point)
         requantizer = Requantizer(multiplier, shift, bound, p.output_zero_point, p.clamp_min, p.clamp_max, p.rounding)
 

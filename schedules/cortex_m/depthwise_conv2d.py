@@ -10,7 +10,9 @@ from tvm import relax
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks
-from tvm_tiny.schedules.cortex_m.conv2d import ConvLayer, schedule_conv, stride_suffix
+from tvm_tiny.schedules.cortex_m.conv2d import schedule_conv
+from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
+from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_channels
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, each_pixel
@@ -37,8 +39,9 @@ class DepthwiseConv2D(CortexMScheduleRule):
         as_conv = weight.transpose(2, 0, 1)[..., None]
         layer = ConvLayer(name, replace(p, groups=input_shape[3]), input_shape, as_conv, bias, multiplier, shift)
         if outputs != input_shape[3] or outputs == 1:
-            return schedule_conv(layer)
-        return _schedule(layer)
+            return schedule_conv(layer, cpu)
+        micro_kernel = dsp_depthwise_conv2d(layer) if cpu.has_dsp else None
+        return micro_kernel or _schedule(layer)
 
 
 def _schedule(layer: ConvLayer) -> Kernel:

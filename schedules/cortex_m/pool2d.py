@@ -10,7 +10,7 @@ from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.ops.registry import window_output
 from tvm_tiny.quant.params import PoolParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, value, widen
-from tvm_tiny.schedules.cortex_m.conv2d import stride_suffix
+from tvm_tiny.schedules.cortex_m.conv_layer import stride_suffix
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.schedules.cortex_m.window import Axis, Rows, each_pixel
 from tvm_tiny.targets import Cpu

@@ -17,14 +17,20 @@ CASES = {case.name: case for case in all_cases()}
 INDEX = {name: i for i, name in enumerate(CASES)}
 
 
+@pytest.fixture(scope="module", params=["cortex-m3", "cortex-m4"])
+def core(request: pytest.FixtureRequest) -> str:
+    """A core with general kernels only, and one with micro-kernels, of which the host runs the C twins."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
-    return KernelLibrary([case.kernel_call() for case in CASES.values()], tmp_path_factory.mktemp("kernels"))
+def library(core: str, tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
+    return KernelLibrary([case.kernel_call(core) for case in CASES.values()], tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-def test_kernel_matches_reference(case: KernelCase, library: KernelLibrary) -> None:
-    index, call = INDEX[case.name], case.kernel_call()
+def test_kernel_matches_reference(case: KernelCase, core: str, library: KernelLibrary) -> None:
+    index, call = INDEX[case.name], case.kernel_call(core)
     np.testing.assert_array_equal(library.run(index)[0], case.expected)
     if call.kernel.granularity == "row":
         np.testing.assert_array_equal(library.run(index, ring=True)[0], case.expected, "from a ring of rows")
@@ -42,11 +48,11 @@ def test_compiles_for_core(cpu: str, tmp_path: Path, tool: Callable[[str], str])
 
 
 @pytest.mark.slow
-def test_sanitizers_find_nothing(tmp_path: Path, tool: Callable[[str], str]) -> None:
+def test_sanitizers_find_nothing(core: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
     """No undefined behaviour, nothing read or written outside of buffers; rings hold the rows needed and no more."""
     source = tmp_path / "kernels.c"
     cases = [case for name, case in CASES.items() if not name.endswith("-single")]
-    source.write_text(driver_source([case.kernel_call() for case in cases]))
+    source.write_text(driver_source([case.kernel_call(core) for case in cases]))
     sanitizers = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = str(tmp_path / "kernels")
     run_tool([tool("gcc"), *FLAGS, *sanitizers, f"-I{support_folder()}", str(source), "-o", program, "-lm"])

@@ -30,7 +30,7 @@ def test_every_operator_has_a_rule() -> None:
 def test_layers_of_one_shape_share_a_function() -> None:
     _, weight, bias, multiplier, shift = CONV.arrays
     other = _with_arrays(CONV, weight=weight[::-1].copy(), bias=-bias, multiplier=multiplier - 5, shift=shift - 1)
-    one, two = CONV.kernel_call().kernel, other.kernel_call().kernel
+    one, two = CONV.kernel_call("cortex-m3").kernel, other.kernel_call("cortex-m3").kernel
     assert tvm_ffi.structural_equal(one.func, two.func)
     assert any((a != b).any() for a, b in zip(one.constants, two.constants, strict=True))
 
@@ -38,7 +38,9 @@ def test_layers_of_one_shape_share_a_function() -> None:
 def test_unpadded_layers_share_a_function_whatever_their_input_zero_point() -> None:
     case = CASES["qconv2d-pointwise-tflm"]
     other = replace(case, params=replace(case.params, input_zero_point=case.params.input_zero_point // 2 + 1))
-    assert tvm_ffi.structural_equal(case.kernel_call().kernel.func, other.kernel_call().kernel.func)
+    assert tvm_ffi.structural_equal(
+        case.kernel_call("cortex-m3").kernel.func, other.kernel_call("cortex-m3").kernel.func
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,14 +54,15 @@ def test_unpadded_layers_share_a_function_whatever_their_input_zero_point() -> N
     ids=["usual", "shift-0", "huge-bias", "zero-multiplier"],
 )
 def test_short_requantization_only_where_exact(change: dict[str, np.ndarray], helper: str) -> None:
-    script = _with_arrays(CONV, **change).kernel_call().kernel.func.script()
+    script = _with_arrays(CONV, **change).kernel_call("cortex-m3").kernel.func.script()
     assert f'"{helper}"' in script
     assert script.count("tinyml_requantize") == script.count(f'"{helper}"')
 
 
+@pytest.mark.parametrize("cpu", ["cortex-m3", "cortex-m4"])
 @pytest.mark.parametrize("name", list(CASES))
-def test_parameters_follow_the_convention(name: str) -> None:
-    call = CASES[name].kernel_call()
+def test_parameters_follow_the_convention(name: str, cpu: str) -> None:
+    call = CASES[name].kernel_call(cpu)
     kernel, params = call.kernel, list(call.kernel.func.params)
     row = kernel.granularity == "row"
     sizes = [int(np.prod(a.shape[1:] if row else a.shape)) for a in call.arrays]

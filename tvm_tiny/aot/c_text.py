@@ -10,7 +10,7 @@ import tvm
 import tvm_ffi
 from numpy.typing import NDArray
 
-from tvm_tiny.ops import Function, TirProgram
+from tvm_tiny.ops import CFunction, Function, TirProgram
 
 _LINKAGE = '#ifdef __cplusplus\nextern "C"\n#endif\nTVM_DLL '
 _STRING_FROM = 2048  # bytes; below, a list of numbers is easier on the eye
@@ -29,6 +29,12 @@ def generate_functions(program: TirProgram) -> dict[str, str]:
             text = _drop_parameters(text, set(program.constants))
         result[function.name] = text
     return result
+
+
+def guarded_text(function: CFunction) -> str:
+    """The definition of ``function``; where several models are one source file, it stands there once."""
+    guard = f"{function.name.upper()}_DEFINED"
+    return f"#ifndef {guard}\n#define {guard}\n{function.text}#endif\n"
 
 
 def array_declaration(name: str, array: NDArray[np.generic]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from tvm_tiny.aot.c_text import array_declaration, array_text, c_type, generate_functions
+from tvm_tiny.aot.c_text import array_declaration, array_text, c_type, generate_functions, guarded_text
 from tvm_tiny.ops import TirProgram
 
 KERNEL_HEADER = "tvm_tiny_kernels.h"
@@ -40,7 +40,8 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
     }
     functions = generate_functions(program)
     constants = [array_declaration(n, a) for n, a in program.constants.items()]
-    lib0 = environment.get_template("lib0.c.j2").render(functions=functions.values(), constants=constants, **context)
+    texts = [*map(guarded_text, program.c_functions), *functions.values()]
+    lib0 = environment.get_template("lib0.c.j2").render(functions=texts, constants=constants, **context)
     definitions = [array_text(n, a) for n, a in program.constants.items()]
     lib1 = environment.get_template("lib1.c.j2").render(constants=constants, definitions=definitions, **context)
     kernel_header = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support", KERNEL_HEADER)

@@ -11,6 +11,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class CFunction:
+    """A function that a schedule wrote in C itself, because TIR cannot say it: assembly, arrays of pointers.
+
+    Parameters
+    ----------
+    name : holds a hash of the content, so that equal names mean equal functions
+    text : the definition, ``static``
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Kernel:
     """One operator as a TIR function, plus what calling it takes.
 
@@ -30,6 +44,7 @@ class Kernel:
     in_place_inputs : activation inputs whose buffer may be that of output 0 (each element is read before the element of
         the output at the same byte offset is written)
     macs : multiply-accumulates of the whole operator, padded taps included
+    c_functions : what ``func`` calls beside the helpers of tvm_tiny_kernels.h; callees first
     """
 
     func: Any
@@ -39,3 +54,4 @@ class Kernel:
     scratch_bytes: int = 0
     in_place_inputs: tuple[int, ...] = ()
     macs: int = 0
+    c_functions: tuple[CFunction, ...] = ()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny import planner
-from tvm_tiny.ops.kernel import Kernel
+from tvm_tiny.ops.kernel import CFunction, Kernel
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,11 @@ class TirProgram:
     constants : C name -> array; main's last parameters, file-scope arrays in C
     steps : (operator index, C name of its kernel) of all that does work, in execution order; ``memcpy`` for copies.
         Positions are the numbers of the ``TINYML_MARK`` that begins each
+    c_functions : what kernels call, each once, callees first
     """
 
     module: Any
     functions: tuple[Function, ...]
     constants: dict[str, NDArray[np.generic]]
     steps: tuple[tuple[int, str], ...]
+    c_functions: tuple[CFunction, ...] = ()

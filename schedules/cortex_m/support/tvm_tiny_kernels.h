@@ -36,6 +36,19 @@
 #define TINYML_DSP 0
 #endif
 
+/*
+ * A function that is nothing but assembly. No compiler may draw conclusions from a body it cannot see into: noipa where
+ * there is one (gcc), else noinline, which is all that the others look into.
+ */
+#if TINYML_DSP && defined(__clang__)
+#define TINYML_NAKED static __attribute__((naked, noinline, unused))
+#elif TINYML_DSP
+#define TINYML_NAKED static __attribute__((naked, noipa, unused))
+#endif
+#if TINYML_DSP
+#define TINYML_UNUSED __attribute__((unused))
+#endif
+
 #if defined(__GNUC__) && defined(__ARM_FEATURE_SAT) && defined(__arm__) && !defined(TINYML_PORTABLE)
 #define TINYML_SAT 1
 #else
@@ -252,6 +265,61 @@ TINYML_INLINE int32_t tinyml_mac_high(uint32_t a, uint32_t b, int32_t acc) {
 /* -zero_point in both halfwords. */
 TINYML_INLINE uint32_t tinyml_negated_pair(int32_t zero_point) {
     return ((uint32_t)-zero_point & 0xFFFFU) * 0x10001U;
+}
+#else
+/* What the plain-C twins of generated assembly are written with. */
+
+TINYML_INLINE uint32_t tinyml_load_word(const int8_t* p) {
+    const uint32_t low = (uint32_t)(uint8_t)p[0] | (uint32_t)(uint8_t)p[1] << 8;
+    return low | (uint32_t)(uint8_t)p[2] << 16 | (uint32_t)(uint8_t)p[3] << 24;
+}
+
+/* The halfwords of a word, sign-extended, and a word of two halfwords. */
+TINYML_INLINE int32_t tinyml_low(uint32_t pair) {
+    return (int16_t)(pair & 0xFFFFU);
+}
+
+TINYML_INLINE int32_t tinyml_high(uint32_t pair) {
+    return (int16_t)(pair >> 16);
+}
+
+TINYML_INLINE uint32_t tinyml_pair(int32_t low, int32_t high) {
+    return ((uint32_t)low & 0xFFFFU) | (uint32_t)high << 16;
+}
+
+/* Bytes 0 and 2, bytes 1 and 3, sign-extended to halfwords. */
+TINYML_INLINE uint32_t tinyml_even(uint32_t word) {
+    return tinyml_pair((int8_t)(word & 0xFFU), (int8_t)(word >> 16 & 0xFFU));
+}
+
+TINYML_INLINE uint32_t tinyml_odd(uint32_t word) {
+    return tinyml_even(word >> 8);
+}
+
+/* Prepared input: lanes o = odd - 127 of a word of bytes, and with them e = 256 * even - o. */
+TINYML_INLINE uint32_t tinyml_prepared_odd(uint32_t word) {
+    const uint32_t odd = tinyml_odd(word);
+    return tinyml_pair(tinyml_low(odd) - 127, tinyml_high(odd) - 127);
+}
+
+TINYML_INLINE uint32_t tinyml_prepared_even(uint32_t word, uint32_t odd) {
+    const uint32_t even = tinyml_even(word);
+    return tinyml_pair(256 * tinyml_low(even) - tinyml_low(odd), 256 * tinyml_high(even) - tinyml_high(odd));
+}
+
+/* acc + a * b modulo 2**32; acc + both halfword products. */
+TINYML_INLINE int32_t tinyml_mac(int32_t a, int32_t b, int32_t acc) {
+    return (int32_t)((uint32_t)acc + (uint32_t)(a * b));
+}
+
+TINYML_INLINE int32_t tinyml_dot2(uint32_t a, uint32_t b, int32_t acc) {
+    acc = tinyml_mac(tinyml_low(a), tinyml_low(b), acc);
+    return tinyml_mac(tinyml_high(a), tinyml_high(b), acc);
+}
+
+/* addend + the high word of a * b, modulo 2**32. */
+TINYML_INLINE int32_t tinyml_multiply_high_plus(int32_t a, int32_t b, int32_t addend) {
+    return (int32_t)((uint32_t)tinyml_multiply_high(a, b) + (uint32_t)addend);
 }
 #endif
 

@@ -1,0 +1,307 @@
+"""Depthwise convolution with any kernel of up to 10 columns: a few outputs of one channel at a time.
+
+Scratch holds four channels' planes: per pair of kernel rows one word per column, the two rows' values * 256 in
+halfwords. A SMLAD then serves two taps of a column whatever the stride and the parity of the output. One channel's
+weights lie beside them as halfword pairs; a tile loads those of a row pair with one LDM and each column once. Kernel
+rows outside the image cost nothing: their pairs are left out, what they would add to the sum (the zero point) leaves
+the offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
+
+CHANNELS = 4
+_FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A layer; fields as in depthwise3x3.Depthwise3x3, ``kernel`` (height, width)."""
+
+    columns: int
+    first: int
+    outputs: int
+    kernel: tuple[int, int]
+    stride: int
+    channels: int
+    zero_point: int
+    shift: int
+    low: int = -128
+    high: int = 127
+    zero_based: bool = False
+
+    @property
+    def needed(self) -> int:
+        """Columns of a plane that count."""
+        return (self.outputs - 1) * self.stride + self.kernel[1]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of kernel rows; an odd last row is paired with weights of zero."""
+        return (self.kernel[0] + 1) // 2
+
+    @property
+    def pair_bytes(self) -> int:
+        return -(-self.needed // 2) * 8
+
+    @property
+    def plane_bytes(self) -> int:
+        return self.pairs * self.pair_bytes
+
+    @property
+    def scratch_bytes(self) -> int:
+        return CHANNELS * self.plane_bytes + 4 * self.pairs * self.kernel[1]
+
+    @property
+    def record(self) -> int:
+        """Bytes of constants per channel: multiplier, offset, then weights as in ``packing.depthwise_constants``."""
+        return 8 + 4 * self.pairs * (self.kernel[1] // 2) + self.odd_bytes
+
+    @property
+    def odd_bytes(self) -> int:
+        """Bytes of the last columns of a kernel of odd width: two per pair of rows, padded to words."""
+        return -(-2 * self.pairs * (self.kernel[1] % 2) // 4) * 4
+
+
+def tile_widths(layer: Depthwise) -> list[int]:
+    """Outputs of each tile of a row, fewest instructions first, then fewest tiles."""
+
+    def cost(t: int) -> int:
+        loads = -(-((t - 1) * layer.stride + layer.kernel[1]) // min(4, len(_FREE) - layer.kernel[1] - t))
+        return layer.pairs * (2 + loads + t * layer.kernel[1]) + 11 + 4 * t
+
+    splits = []
+    for count in range(1, layer.outputs + 1):
+        base, more = divmod(layer.outputs, count)
+        tiles = [base + 1] * more + [base] * (count - more)
+        if tiles[0] + layer.kernel[1] < len(_FREE) and (tiles[0] - 1) * layer.channels < 4096:
+            splits.append(tiles)
+    return min(splits, key=lambda tiles: (sum(map(cost, tiles)), len(tiles)))
+
+
+def fill_function(name: str, layer: Depthwise) -> str:
+    """Four channels of a pair of image rows:
+
+    ``void name(const int8_t* upper, const int8_t* lower, uint32_t* planes)``
+    """
+    word, c = (layer.zero_point & 0xFF) * 0x01010101, layer.channels
+    units = [
+        tuple(2 * u + i < layer.needed and 0 <= layer.first + 2 * u + i < layer.columns for i in range(2))
+        for u in range(layer.pair_bytes // 8)
+    ]
+    body = ["push {r4-r11, lr}", "mvn r3, #0xff00ff", f"movw r12, #{layer.plane_bytes}"]
+    body += ["add r10, r2, r12", "add r11, r10, r12", "add r12, r11, r12"]
+    if layer.first > 0:
+        body += [f"movw r4, #{layer.first * c}", "add r0, r0, r4", "add r1, r1, r4"]
+    u = 0
+    while u < len(units):
+        count = 1
+        while all(units[u]) and u + count < len(units) and all(units[u + count]):
+            count += 1
+        if count > 1:
+            body += [f"mov lr, #{count}", "1:"] + _unit(units[u], c, word) + ["subs lr, #1", "bne 1b"]
+        else:
+            body += _unit(units[u], c, word)
+        u += count
+    body += ["pop {r4-r11, pc}"]
+    parameters = "const int8_t* upper, const int8_t* lower, uint32_t* planes"
+    return naked_function(name, parameters, body, _fill_twin(layer))
+
+
+def _unit(inside: tuple[bool, ...], c: int, word: int) -> list[str]:
+    """Two columns: r4 r5 the rows of the first, r6 r7 of the second."""
+    lines: list[str] = []
+    step = sum(inside) * c
+    for i in (1, 0):
+        upper, lower = f"r{4 + 2 * i}", f"r{5 + 2 * i}"
+        if not inside[i]:
+            lines += [f"movw {upper}, #{word & 0xFFFF}", f"movt {upper}, #{word >> 16}", f"mov {lower}, {upper}"]
+            continue
+        offset = c if i and inside[0] else 0
+        if (i == 0 or not inside[0]) and step <= 255:
+            lines += [f"ldr {upper}, [r0], #{step}", f"ldr {lower}, [r1], #{step}"]
+        else:
+            lines += [f"ldr {upper}, [r0, #{offset}]", f"ldr {lower}, [r1, #{offset}]"]
+    if step > 255:
+        lines += [f"add r0, r0, #{step}", f"add r1, r1, #{step}"]
+    lines += [
+        "pkhbt r8, r4, r5, lsl #16",
+        "pkhtb r5, r5, r4, asr #16",
+        "pkhbt r9, r6, r7, lsl #16",
+        "pkhtb r7, r7, r6, asr #16",
+    ]
+    lines += ["and r4, r3, r8, lsl #8", "and r6, r3, r9, lsl #8", "strd r4, r6, [r2], #8"]
+    lines += ["and r8, r3, r8", "and r9, r3, r9", "strd r8, r9, [r10], #8"]
+    lines += ["and r4, r3, r5, lsl #8", "and r6, r3, r7, lsl #8", "strd r4, r6, [r11], #8"]
+    return lines + ["and r5, r3, r5", "and r7, r3, r7", "strd r5, r7, [r12], #8"]
+
+
+def row_function(name: str, layer: Depthwise) -> str:
+    """Four channels of one output row:
+
+    ``void name(uint32_t* planes, const int32_t* constants, int8_t* out, int32_t rows)``
+
+    ``rows``: bit i set if kernel row i is outside the image (the one after an odd last row like the last), plus 2**24
+    times the number of row pairs that are not wholly outside; ``planes`` holds just those. The tile's code is unrolled
+    over row pairs and entered where as many are left.
+    """
+    c, s = layer.channels, layer.stride
+    # stack: 0 plane of the tile, 4 weights, 8 offset, 12 multiplier, 16 out of the tile, 20 end of a loop,
+    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 out, 44 rows
+    body = ["push {r0, r1, r2, r3, r4-r11, lr}", "sub sp, sp, #32", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]"]
+    body += [f"movw r4, #{CHANNELS * layer.plane_bytes}", "add r4, r4, r0", "str r4, [sp, #4]", "1:"]
+    body += [
+        "ldr r0, [sp, #36]",
+        "ldr r1, [sp, #4]",
+        "ldr lr, [sp, #44]",
+        "ldmia r0!, {r2, r3}",
+        "strd r3, r2, [sp, #8]",
+    ]
+    body += _unpack(layer) + ["str r0, [sp, #36]"]
+    body += ["ldr r0, [sp, #32]", "ldr r1, [sp, #40]", "str r0, [sp]", "str r1, [sp, #16]"]
+    tiles = tile_widths(layer)
+    at = 0
+    while at < len(tiles):
+        t, count = tiles[at], tiles.count(tiles[at])
+        head, rows, tail = _tile(layer, t)
+        body += [
+            "adr.w r2, 4f + 1",
+            "ldrb.w r3, [sp, #47]",
+            f"rsb r3, r3, #{layer.pairs}",
+            f"movw r4, #{4 * len(rows)}",
+        ]
+        body += ["mla r2, r3, r4, r2", "str r2, [sp, #28]"]
+        if count > 1:
+            body += [f"movw r2, #{count * t * 4 * s}", "ldr r0, [sp]", "add r2, r2, r0", "str r2, [sp, #20]", "3:"]
+        body += head + [".balign 4", "4:"] + rows * layer.pairs + tail
+        at += count
+        if at < len(tiles) or count > 1:
+            body += [
+                f"add r1, r1, #{t * c}",
+                "str r1, [sp, #16]",
+                "ldr r0, [sp]",
+                f"add r0, r0, #{t * 4 * s}",
+                "str r0, [sp]",
+            ]
+        if count > 1:
+            body += ["ldr r2, [sp, #20]", "cmp r0, r2", "bne.w 3b"]
+    body += ["ldr r0, [sp, #32]", f"add r0, r0, #{layer.plane_bytes}", "str r0, [sp, #32]"]
+    body += [
+        "ldr r1, [sp, #40]",
+        "adds r1, #1",
+        "str r1, [sp, #40]",
+        "ldr r2, [sp, #24]",
+        "subs r2, #1",
+        "str r2, [sp, #24]",
+        "bne.w 1b",
+    ]
+    body += ["add sp, sp, #48", "pop {r4-r11, pc}"]
+    parameters = "uint32_t* planes, const int32_t* constants, int8_t* out, int32_t rows"
+    return naked_function(name, parameters, body, _row_twin(layer))
+
+
+def _unpack(layer: Depthwise) -> list[str]:
+    """Weights at r0 to halfword pairs at r1; r0 ends at the next channel's constants. lr: rows outside the image."""
+    width = layer.kernel[1]
+    w = [f"r{3 + i}" for i in range(min(width, 9))] + ["r12"] * (width > 9)
+    half = width // 2
+    lines = [f"add r2, r0, #{4 * layer.pairs * half}", "2:"]
+    if half:
+        lines += [f"ldmia r0!, {{{', '.join(w[1 : 2 * half : 2])}}}" if half > 1 else f"ldr {w[1]}, [r0], #4"]
+    for i in range(half):
+        lines += [f"sxtb16 {w[2 * i]}, {w[2 * i + 1]}", f"sxtb16 {w[2 * i + 1]}, {w[2 * i + 1]}, ror #8"]
+    if width % 2:
+        lines += [f"ldrsb {w[-1]}, [r2], #1", "ldrsb r12, [r2], #1", f"pkhbt {w[-1]}, {w[-1]}, r12, lsl #16"]
+    lines += [
+        "ands r12, lr, #3",
+        "bne.w 8f",
+        f"7: stmia r1!, {{{', '.join(w)}}}" if width > 1 else f"7: str {w[0]}, [r1], #4",
+    ]
+    lines += ["9: lsr lr, lr, #2"]
+    count = layer.pairs
+    if count > 1:
+        lines += ["ldr r12, [sp, #36]", f"add r12, r12, #{8 + 4 * count * half}"]
+        lines += ["cmp r0, r12", "bne.w 2b"] if half else [f"add r12, r12, #{2 * count}", "cmp r2, r12", "bne.w 2b"]
+    end = f"add r0, r2, #{layer.odd_bytes - 2 * count}" if width % 2 else "nop"
+    lines += [end, "b.w 6f"]
+    # some row of the pair is outside: what its taps add is the zero point's; it moves from the weights to the offset
+    zero = layer.zero_point * 256 & 0xFFFF
+    lines += ["8:", "push {r2, lr}", "ldr lr, [sp, #16]", f"movw r2, #{zero}"]
+    lines += (
+        ["tst r12, #1", "beq 5f"] + [f"smlabb lr, {r}, r2, lr" for r in w] + [f"bfc {r}, #0, #16" for r in w] + ["5:"]
+    )
+    lines += ["tst r12, #2", "beq 5f"] + [f"smlatb lr, {r}, r2, lr" for r in w] + [f"uxth {r}, {r}" for r in w] + ["5:"]
+    lines += ["str lr, [sp, #16]", "pop {r2, lr}", "cmp r12, #3", "bne.w 7b", "b.w 9b", "6:"]
+    return lines
+
+
+def _tile(layer: Depthwise, t: int) -> tuple[list[str], list[str], list[str]]:
+    """Before, for each pair of rows (all four-byte instructions), after."""
+    width, s = layer.kernel[1], layer.stride
+    acc, w, x = _FREE[len(_FREE) - t :], _FREE[:width], _FREE[width : len(_FREE) - t][:4]
+    words = (t - 1) * s + width
+    head = ["ldr r0, [sp]", "ldr r1, [sp, #4]", f"ldr {acc[0]}, [sp, #8]"] + [f"mov {a}, {acc[0]}" for a in acc[1:]]
+    head += ["ldr pc, [sp, #28]"]
+    lines = [f"ldmia.w r1!, {{{', '.join(w)}}}" if width > 1 else f"ldr.w {w[0]}, [r1], #4"]
+    for first in range(0, words, len(x)):
+        load = x[: min(len(x), words - first)]
+        lines += [f"ldmia.w r0!, {{{', '.join(load)}}}" if len(load) > 1 else f"ldr.w {load[0]}, [r0], #4"]
+        for i, r in enumerate(load):
+            lines += [
+                f"smlad {acc[o]}, {r}, {w[first + i - o * s]}, {acc[o]}"
+                for o in range(t)
+                if 0 <= first + i - o * s < width
+            ]
+    if layer.pair_bytes != 4 * words:
+        step = layer.pair_bytes - 4 * words
+        lines += [f"add.w r0, r0, #{step}" if step > 0 else f"sub.w r0, r0, #{-step}"]
+    tail = ["ldr r0, [sp, #12]", "ldr r1, [sp, #16]"]
+    tail += requantize_lines(acc, "r0", layer.shift, layer.low, layer.high, layer.zero_based)
+    return head, lines, tail + [f"strb {a}, [r1, #{o * layer.channels}]" for o, a in enumerate(acc)]
+
+
+def _fill_twin(layer: Depthwise) -> str:
+    return f"""    int32_t c, i;
+    for (c = 0; c < {CHANNELS}; ++c) {{
+        for (i = 0; i < {layer.pair_bytes // 4}; ++i) {{
+            const int32_t column = {layer.first} + i;
+            const int32_t inside = i < {layer.needed} && column >= 0 && column < {layer.columns};
+            const int32_t high = inside ? lower[column * {layer.channels} + c] : {layer.zero_point};
+            const int32_t low = inside ? upper[column * {layer.channels} + c] : {layer.zero_point};
+            planes[{layer.plane_bytes // 4} * c + i] = tinyml_pair(256 * low, 256 * high);
+        }}
+    }}
+"""
+
+
+def _row_twin(layer: Depthwise) -> str:
+    height, width = layer.kernel
+    half = width // 2
+    value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
+    return f"""    int32_t c, x, i, j;
+    for (c = 0; c < {CHANNELS}; ++c) {{
+        const int32_t* k = constants + {layer.record // 4} * c;
+        const int8_t* w = (const int8_t*)(k + 2);
+        for (x = 0; x < {layer.outputs}; ++x) {{
+            int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
+            for (i = 0; i < {height}; ++i) {{
+                const int32_t inside = !((rows >> i) & 1);
+                for (j = 0; j < {width}; ++j) {{
+                    int32_t tap = {4 * half * layer.pairs} + i, v = {256 * layer.zero_point};
+                    if (j < {2 * half}) {{
+                        tap = {4 * half} * (i / 2) + 4 * (j / 2) + 2 * (i % 2) + j % 2;
+                    }}
+                    if (inside) {{
+                        v = i % 2 ? tinyml_high(planes[at + j]) : tinyml_low(planes[at + j]);
+                    }}
+                    acc = tinyml_mac(w[tap], v, acc);
+                }}
+                if (i % 2 && ((rows >> (i - 1)) & 3) != 3) at += {layer.pair_bytes // 4};
+            }}
+            out[x * {layer.channels} + c] = (int8_t){value};
+        }}
+    }}
+"""
