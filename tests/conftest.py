@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,32 @@ def tool() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def optional_tool() -> Callable[[str], str]:
+    """Like ``tool``, for programs that nothing but a few tests use: their absence skips in CI, too."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def arm_gcc(tool: Callable[[str], str]) -> list[str]:
+    """The compiler for Cortex-M with what it needs to find its C library: newlib, or picolibc by its specs."""
+    gcc = tool("arm-none-eabi-gcc")
+    for specs in ([], ["--specs=picolibc.specs"]):
+        command = [gcc, *specs, "-fsyntax-only", "-x", "c", "-"]
+        done = subprocess.run(command, input="#include <string.h>\n", capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return [gcc, *specs]
+    _missing("a C library for arm-none-eabi-gcc")
+    return []
 
 
 @pytest.fixture(scope="session")

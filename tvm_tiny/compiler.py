@@ -46,6 +46,8 @@ class CompiledModel:
         path = Path(path)
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; expected a file to write", hints=[f"try {path / 'model.tar'}"])
+        if path.exists() and not path.is_file():
+            raise OutputError(f"'{path}' is no regular file", hints=["choose another path with -o"])
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             partial.write_bytes(aot.mlf_bytes(self.files))

@@ -111,11 +111,11 @@ def test_compilers_are_content_and_agree(
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
-def test_arm_compiler_is_content(core: str, digits: CompiledModel, tmp_path: Path, tool: Callable[[str], str]) -> None:
+def test_arm_compiler_is_content(core: str, digits: CompiledModel, tmp_path: Path, arm_gcc: list[str]) -> None:
     for name, text in sources(digits).items():
         (tmp_path / name).write_text(text)
     for part in ("lib0", "lib1"):
-        command = [tool("arm-none-eabi-gcc"), f"-mcpu={core}", "-mthumb", "-std=c99", "-O2", "-Wall", "-Wextra"]
+        command = [*arm_gcc, f"-mcpu={core}", "-mthumb", "-std=c99", "-O2", "-Wall", "-Wextra"]
         source = str(tmp_path / f"default_{part}.c")
         subprocess.run([*command, "-Werror", "-c", source, "-o", str(tmp_path / "o.o")], check=True, timeout=60)
 
@@ -195,4 +195,6 @@ def test_export_into_a_folder_is_refused(digits: CompiledModel, tmp_path: Path) 
         digits.export(tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         digits.export(tmp_path / "missing" / "model.tar")
+    with pytest.raises(OutputError, match="'/dev/null' is no regular file"):
+        digits.export("/dev/null")
     assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,7 @@ def test_root_installs_what_is_missing(machine: Machine) -> None:
     assert update == "apt-get update -qq"
     packages = install.split("--no-install-recommends ")[1].split()
     assert packages == [
-        *("qemu-system-arm", "gcc", "libc6-dev", "gcc-arm-none-eabi", "picolibc-arm-none-eabi"),
+        *("qemu-system-arm", "gcc", "libc6-dev", "gcc-arm-none-eabi", "libnewlib-arm-none-eabi"),
         *("python3", "python3-venv"),
     ]
 
@@ -88,7 +88,7 @@ def test_a_compiler_without_a_c_library_gets_one(machine: Machine) -> None:
     machine.add("arm-none-eabi-gcc", "cat >/dev/null; exit 1")
     machine.add("apt-get", APT)
     assert machine.run().returncode == 0
-    assert machine.log.read_text().splitlines()[1].endswith(" picolibc-arm-none-eabi")
+    assert machine.log.read_text().splitlines()[1].endswith(" libnewlib-arm-none-eabi")
 
 
 def test_no_apt_says_what_to_install(machine: Machine) -> None:

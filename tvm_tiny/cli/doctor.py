@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _programs() -> list[Finding]:
     arm = "gcc-arm-none-eabi"
-    library = f"{_APT} picolibc-arm-none-eabi (or libnewlib-arm-none-eabi)"
+    library = f"{_APT} libnewlib-arm-none-eabi (or picolibc-arm-none-eabi)"
     return [
         Finding("host C compiler", "required", _host_compiler(), f"{_APT} gcc"),
         Finding("arm-none-eabi-gcc", "required", _version_of("arm-none-eabi-gcc"), f"{_APT} {arm}"),

@@ -97,7 +97,8 @@ def named_outputs(outputs: Mapping[str, Array]) -> dict[str, Array]:
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
     """An ``.npz`` file, the same bytes for the same arrays.
 
-    ``numpy.savez`` takes names as keyword arguments and so cannot store an array named "file".
+    Not compressed, as the bytes of a deflate stream depend on the zlib in use. ``numpy.savez`` takes names as keyword
+    arguments and so cannot store an array named "file", and its bytes depend on the version of Python.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_tiny.cli.tensor_files import npz_bytes
+
 from .network import Array, forward, new_network, train
 from .onnx_writer import to_onnx
 from .quantize import quantize_images, quantize_network
@@ -40,8 +42,9 @@ def make_files(directory: Path) -> None:
 
     inputs = quantize_images(images[test], network.input)[:, np.newaxis]
     outputs = run_reference(model, inputs)
-    # Not compressed: the bytes of a deflate stream depend on the zlib in use.
-    np.savez(directory / "digits_test.npz", inputs=inputs, labels=labels[test].astype(np.uint8), outputs=outputs)
+    # numpy.savez writes other bytes on other Python versions.
+    arrays = {"inputs": inputs, "labels": labels[test].astype(np.uint8), "outputs": outputs}
+    (directory / "digits_test.npz").write_bytes(npz_bytes(arrays))
 
     accuracy_float = np.mean(forward(layers, images[test])[-1].argmax(axis=1) == labels[test])
     accuracy_int8 = np.mean(outputs[:, 0].argmax(axis=1) == labels[test])

@@ -28,7 +28,7 @@ def test_nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "Missing: host C compiler, arm-none-eabi-gcc, C library for Cortex-M, qemu-system-arm." in out
-    for package in ("gcc", "gcc-arm-none-eabi", "picolibc-arm-none-eabi", "qemu-system-arm"):
+    for package in ("gcc", "gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"):
         assert f"  - sudo apt-get install {package}" in out
 
 
