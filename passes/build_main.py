@@ -3,61 +3,146 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tvm
 import tvm_ffi
 from numpy.typing import NDArray
 from tvm import tirx
-from tvm.ir import PointerType, PrimType
 
 from tvm_tiny import planner
 from tvm_tiny.ops import CFunction, Function, Kernel, Program, TirProgram
+from tvm_tiny.passes._buffers import Buffers, pointer
 
 
 def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
     """Assemble the TIR of ``program``.
 
     Main's parameters: one pointer per input, one per output, the workspace, one per constant. Layers of equal kernels
-    share one function; equal constants are stored once.
+    share one function; equal constants are stored once. A stage of one operator is a loop over its rows, or one call; a
+    stage of several is a loop over ticks in which each operator makes a row when its turn comes.
 
     Parameters
     ----------
+    plan : of ``program.graph``, its groups of one operator each (fusion "off" or "rows")
     prefix : begins every C name, like ``tvmgen_default``
     """
     kernels = _Kernels(prefix)
     constants = _Constants(prefix)
-    buffers = _Buffers(program, plan)
-    body: list[tirx.Stmt] = []
-    steps: list[tuple[int, str]] = []
-    for index in plan.order:
-        layer, op = program.layers[index], program.graph.ops[index]
-        if op.view:
-            continue
-        body.append(_mark(len(steps)))
-        if layer.kernel is None:
-            name = "memcpy"
-            size = program.graph.tensors[op.inputs[0]].size_bytes
-            body.append(_call(name, buffers.address(op.outputs[0]), buffers.address(op.inputs[0]), size))
-        else:
-            name = kernels.add(layer.kernel, len(op.inputs))
-            weights = [constants.add(a) for a in layer.kernel.constants]
-            body.append(_layer(name, program, index, buffers, weights))
-        steps.append((index, name))
-    body.append(_mark(-1))
+    main = _Main(program, plan, kernels, constants)
+    body = [*(main.stage(stage) for stage in plan.stages), _mark(-1)]
     main_name = f"{prefix}___tvm_main__"
-    main = tirx.PrimFunc(
-        [*buffers.parameters(), *constants.variables], tirx.stmt_seq(*buffers.declarations(), *body)
+    function = tirx.PrimFunc(
+        [*main.buffers.parameters(), *constants.variables], tirx.stmt_seq(*main.buffers.declarations(), *body)
     ).with_attr("global_symbol", main_name)
-    functions = {**kernels.functions, main_name: main}
-    inputs = frozenset(buffers.name_of(t) for t in program.inputs) | frozenset(v.name for v in constants.variables)
+    functions = {**kernels.functions, main_name: function}
+    inputs = frozenset(main.buffers.name_of(t) for t in program.inputs)
+    read_only = inputs | frozenset(v.name for v in constants.variables)
     return TirProgram(
         tvm.IRModule(functions),
-        (*(Function(n, r) for n, r in kernels.read_only.items()), Function(main_name, inputs)),
+        (*(Function(n, r) for n, r in kernels.read_only.items()), Function(main_name, read_only)),
         constants.arrays,
-        tuple(steps),
+        tuple(main.steps),
         tuple(kernels.c_functions.values()),
     )
+
+
+class _Main:
+    """Statements of the main function.
+
+    Attributes
+    ----------
+    steps : as in ``TirProgram``
+    """
+
+    def __init__(self, program: Program, plan: planner.Plan, kernels: _Kernels, constants: _Constants) -> None:
+        self.buffers = Buffers(program, plan)
+        self.steps: list[tuple[int, str]] = []
+        self._program = program
+        self._kernels = kernels
+        self._constants = constants
+        # The plan's graph is the program's without its views.
+        self._index = [i for i, op in enumerate(program.graph.ops) if op.kind is not planner.Kind.VIEW]
+
+    def stage(self, stage: planner.PlannedStage) -> tirx.Stmt:
+        """All of a stage; stages are asked for in order of execution."""
+        if len(stage.groups) == 1:
+            (group,) = stage.groups
+            return tirx.stmt_seq(_mark(len(self.steps)), self._layer(stage, group))
+        t = tirx.Var("t", "int32")
+        firings = [self._firing(stage, group, t) for group in stage.groups]
+        return tirx.For(t, 0, stage.end - stage.begin + 1, tirx.ForKind.SERIAL, tirx.stmt_seq(*firings))
+
+    def _firing(self, stage: planner.PlannedStage, group: planner.PlannedGroup, t: tirx.Var) -> tirx.Stmt:
+        """Row ``y`` of an operator at tick ``start + period * y``, ticks counted from 0."""
+        schedule = group.schedule
+        assert len(schedule.runs) == 1, "groups of several operators need kernels that make part of a row"
+        assert not stage.bottom_up
+        start = schedule.delay - stage.begin
+        last = start + schedule.period * schedule.last
+        conditions = []
+        if start > 0:
+            conditions.append(t >= start)
+        if last < stage.end - stage.begin:
+            conditions.append(t <= last)
+        if schedule.period > 1:
+            conditions.append(tirx.truncmod(t - start, schedule.period) == 0)
+        mark = _mark(len(self.steps))
+        y = tirx.truncdiv(t - start, schedule.period) if schedule.period > 1 else t - start
+        body = tirx.stmt_seq(mark, self._row(stage, group, self._add_step(group), y))
+        return tirx.IfThenElse(tirx.all(*conditions), body, None) if conditions else body
+
+    def _layer(self, stage: planner.PlannedStage, group: planner.PlannedGroup) -> tirx.Stmt:
+        """A whole operator."""
+        index, graph, buffers = self._op(group), self._program.graph, self.buffers
+        op, kernel = graph.ops[index], self._program.layers[index].kernel
+        name = self._add_step(group)
+        tensors = (*op.inputs, *op.outputs)
+        if kernel is None:
+            source, target = (buffers.address(stage, t) for t in tensors)
+            return _call(name, target, source, graph.tensors[op.inputs[0]].size_bytes)
+        if kernel.granularity == "tensor":
+            return _call(name, *(buffers.address(stage, t) for t in tensors), *self._working_memory(group, kernel))
+        y = tirx.Var("y", "int32")
+        batch, rows = graph.tensors[op.outputs[0]].shape[:2]
+        if batch == 1:
+            return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
+        n = tirx.Var("n", "int32")
+        row = math.prod(graph.tensors[op.outputs[0]].shape[2:])
+        images = [buffers.address(stage, t, n * math.prod(graph.tensors[t].shape[1:])) for t in op.inputs]
+        out = buffers.address(stage, op.outputs[0], (n * rows + y) * row)
+        heights = [graph.tensors[t].shape[1] for t in op.inputs]
+        call = _call(name, *images, out, *self._working_memory(group, kernel), y, *heights)
+        loop = tirx.For(y, 0, rows, tirx.ForKind.SERIAL, call)
+        return tirx.For(n, 0, batch, tirx.ForKind.SERIAL, loop)
+
+    def _row(self, stage: planner.PlannedStage, group: planner.PlannedGroup, name: str, y: Any) -> tirx.Stmt:
+        """Row ``y`` of an operator on images of one batch."""
+        index, graph, buffers = self._op(group), self._program.graph, self.buffers
+        op, kernel = graph.ops[index], self._program.layers[index].kernel
+        assert kernel is not None
+        images = [buffers.address(stage, t) for t in op.inputs]
+        rows = [buffers.ring_rows(stage, t) or graph.tensors[t].shape[1] for t in op.inputs]
+        out = buffers.row(stage, op.outputs[0], y)
+        return _call(name, *images, out, *self._working_memory(group, kernel), y, *rows)
+
+    def _op(self, group: planner.PlannedGroup) -> int:
+        return self._index[group.schedule.runs[0].op]
+
+    def _add_step(self, group: planner.PlannedGroup) -> str:
+        """C name of the kernel of the next step."""
+        index = self._op(group)
+        kernel = self._program.layers[index].kernel
+        name = "memcpy" if kernel is None else self._kernels.add(kernel, len(self._program.graph.ops[index].inputs))
+        self.steps.append((index, name))
+        return name
+
+    def _working_memory(self, group: planner.PlannedGroup, kernel: Kernel) -> Sequence[tirx.Expr]:
+        """Constants and scratch."""
+        constants = [self._constants.add(a) for a in kernel.constants]
+        return constants if group.scratch is None else [*constants, self.buffers.scratch(group.scratch)]
 
 
 def _mark(layer: int) -> tirx.Stmt:
@@ -66,24 +151,6 @@ def _mark(layer: int) -> tirx.Stmt:
 
 def _call(function: str, *args: object) -> tirx.Stmt:
     return tirx.Evaluate(tirx.call_extern("int32", function, *args))
-
-
-def _layer(name: str, program: Program, index: int, buffers: _Buffers, weights: list[tirx.Var]) -> tirx.Stmt:
-    kernel, op, graph = program.layers[index].kernel, program.graph.ops[index], program.graph
-    assert kernel is not None
-    scratch = [buffers.scratch(index)] if kernel.scratch_bytes else []
-    if kernel.granularity == "tensor":
-        tensors = [buffers.address(t) for t in (*op.inputs, *op.outputs)]
-        return _call(name, *tensors, *weights, *scratch)
-    batch, rows = graph.tensors[op.outputs[0]].shape[:2]
-    n, y = tirx.Var("n", "int32"), tirx.Var("y", "int32")
-    images = [buffers.address(t, n * math.prod(graph.tensors[t].shape[1:])) for t in op.inputs]
-    row_elements = math.prod(graph.tensors[op.outputs[0]].shape[2:])
-    out = buffers.address(op.outputs[0], (n * rows + y) * row_elements)
-    heights = [graph.tensors[t].shape[1] for t in op.inputs]
-    call = _call(name, *images, out, *weights, *scratch, y, *heights)
-    loop = tirx.For(y, 0, rows, tirx.ForKind.SERIAL, call)
-    return tirx.For(n, 0, batch, tirx.ForKind.SERIAL, loop)
 
 
 class _Kernels:
@@ -127,62 +194,7 @@ class _Constants:
         key = (array.dtype.name, array.tobytes())
         if key not in self._by_content:
             name = f"{self._prefix}_const_{len(self.arrays)}"
-            self._by_content[key] = tirx.Var(name, PointerType(PrimType(array.dtype.name), "global"))
+            self._by_content[key] = pointer(name, array.dtype.name)
             self.arrays[name] = array
             self.variables.append(self._by_content[key])
         return self._by_content[key]
-
-
-class _Buffers:
-    """Addresses of tensors and scratch: the caller's pointers, or offsets in the workspace."""
-
-    def __init__(self, program: Program, plan: planner.Plan) -> None:
-        self._program = program
-        self._plan = plan
-        self._workspace = _pointer("workspace", "uint8")
-        self._roots = program.graph.view_roots()
-        self._views: dict[tuple[str, str], tirx.Var] = {}  # (pointer name, dtype) -> buffer over it
-        tensors = program.graph.tensors
-        self._external = {
-            t: _pointer(f"{kind}_{i}", tensors[t].dtype)
-            for kind, ids in (("input", program.inputs), ("output", program.outputs))
-            for i, t in enumerate(ids)
-        }
-        self._owner = {self._roots[t]: pointer for t, pointer in self._external.items()}
-
-    def parameters(self) -> list[tirx.Var]:
-        ids = (*self._program.inputs, *self._program.outputs)
-        return [*(self._external[t] for t in ids), self._workspace]
-
-    def name_of(self, tensor: int) -> str:
-        return str(self._external[tensor].name)
-
-    def declarations(self) -> list[tirx.Stmt]:
-        pointers = {p.name: p for p in self.parameters()}
-        return [tirx.DeclBuffer(b, data=pointers[name]) for (name, _), b in self._views.items()]
-
-    def address(self, tensor: int, element: tirx.Expr | int = 0) -> tirx.Expr:
-        """Typed pointer to an element of a tensor."""
-        info = self._program.graph.tensors[tensor]
-        pointer = self._owner.get(self._roots[tensor])
-        if pointer is not None:
-            return tirx.address_of(self._view(pointer, info.dtype)[element])
-        offset = self._plan.tensor_offset(tensor) or 0  # None: a tensor without bytes
-        start = offset // np.dtype(info.dtype).itemsize
-        return tirx.address_of(self._view(self._workspace, info.dtype)[start + element])
-
-    def scratch(self, op: int) -> tirx.Expr:
-        offset = self._plan.scratch_offset(op)
-        assert offset is not None
-        return tirx.address_of(self._view(self._workspace, "uint8")[offset])
-
-    def _view(self, pointer: tirx.Var, dtype: str) -> tirx.Var:
-        key = (str(pointer.name), dtype)
-        if key not in self._views:
-            size = max(1, self._plan.arena_bytes) if pointer.name == "workspace" else 1 << 30
-            self._views[key] = tirx.decl_buffer((size,), dtype, name=f"{pointer.name}_{dtype}", data=pointer)
-        return self._views[key]
-
-
-def _pointer(name: str, dtype: str) -> tirx.Var:
-    return tirx.Var(name, PointerType(PrimType(dtype), "global"))

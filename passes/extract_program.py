@@ -13,6 +13,7 @@ from tvm import relax
 
 from tvm_tiny import planner
 from tvm_tiny.ops import Kernel, Layer, Program, op_name
+from tvm_tiny.passes._windows import windows_of
 
 # Relax operators that give the same bytes another shape.
 _VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
@@ -38,13 +39,14 @@ class _Extractor:
         self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
 
     def run(self, func: relax.Function) -> Program:
-        inputs = tuple(self._add_tensor(p.name, p.ty, planner.Home.INPUT) for p in func.params)
+        inputs = tuple(self._add_tensor(p.name, p.ty, planner.Home.CALLER) for p in func.params)
         self._values.update({p: (t,) for p, t in zip(func.params, inputs, strict=True)})
         for block in func.body.blocks:
             for binding in block.bindings:
                 self._bind(binding.var, binding.value)
         outputs = self._finish(self._resolve(func.body.body))
-        return Program(planner.Graph(tuple(self._tensors), tuple(self._ops)), tuple(self._layers), inputs, outputs)
+        graph = planner.Graph(tuple(self._tensors), tuple(self._ops), outputs)
+        return Program(graph, tuple(self._layers), inputs, outputs)
 
     def _bind(self, var: relax.Var, value: relax.Expr) -> None:
         if not isinstance(value, relax.Call):
@@ -60,18 +62,22 @@ class _Extractor:
         self._values[var] = outputs
         shape = self._tensors[outputs[0]].shape
         if name in _VIEWS:
-            self._ops.append(planner.Op(var.name, name, inputs, outputs, view=True))
+            self._ops.append(planner.Op(var.name, planner.Kind.VIEW, inputs, outputs))
             self._layers.append(Layer(var.name, name, shape, None))
             return
         kernel = self._select(value)
+        windows = windows_of(value, kernel)
+        rows, columns = ((w,) * len(inputs) for w in windows) if windows else ((), ())
         self._ops.append(
             planner.Op(
                 var.name,
-                name,
+                planner.Kind.ROWS if windows else planner.Kind.WHOLE,
                 inputs,
                 outputs,
+                rows,
+                columns,
                 scratch_bytes=kernel.scratch_bytes,
-                in_place_inputs=kernel.in_place_inputs,
+                in_place=kernel.in_place_inputs,
                 macs=kernel.macs,
             )
         )
@@ -93,26 +99,28 @@ class _Extractor:
     def _add_tensor(self, name: str, ty: Any, home: planner.Home) -> int:
         shape = tuple(int(d) for d in ty.shape.values)
         dtype = str(ty.dtype)
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        self._tensors.append(planner.Tensor(name, size, shape, dtype, home))
+        # An image of one batch has rows; anything else is a single one.
+        rows, columns, *pixel = shape[1:] if len(shape) == 4 and shape[0] == 1 else (1, 1, *shape)
+        pixel_bytes = math.prod(pixel) * np.dtype(dtype).itemsize
+        self._tensors.append(planner.Tensor(name, rows, columns, pixel_bytes, home=home, shape=shape, dtype=dtype))
         return len(self._tensors) - 1
 
     def _finish(self, results: tuple[int, ...]) -> tuple[int, ...]:
         """Give the results the caller's buffers; copy where the bytes have an owner already."""
-        roots = planner.Graph(tuple(self._tensors), tuple(self._ops)).view_roots()
+        roots = planner.Graph(tuple(self._tensors), tuple(self._ops), ()).view_roots()
         owned = {roots[t] for t, x in enumerate(self._tensors) if x.home is not planner.Home.ARENA}
         outputs = []
         for t in results:
             out = self._copy(t) if roots[t] in owned else t
             owned.add(roots[t])
-            self._tensors[out] = replace(self._tensors[out], home=planner.Home.OUTPUT)
+            self._tensors[out] = replace(self._tensors[out], home=planner.Home.CALLER)
             outputs.append(out)
         return tuple(outputs)
 
     def _copy(self, tensor: int) -> int:
         source = self._tensors[tensor]
-        self._tensors.append(planner.Tensor(f"{source.name} copy", source.size_bytes, source.shape, source.dtype))
+        self._tensors.append(replace(source, name=f"{source.name} copy", home=planner.Home.ARENA))
         out = len(self._tensors) - 1
-        self._ops.append(planner.Op(self._tensors[out].name, "copy", (tensor,), (out,)))
+        self._ops.append(planner.Op(self._tensors[out].name, planner.Kind.WHOLE, (tensor,), (out,)))
         self._layers.append(Layer(self._tensors[out].name, "copy", source.shape, None))
         return out

@@ -16,6 +16,9 @@ from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
 
+# What a user says -> what the planner may do. Column segments wait for kernels that make part of a row.
+FUSIONS: Mapping[str, planner.Fusion] = {"auto": "rows", "off": "off"}
+
 
 @dataclass(frozen=True)
 class CompiledModel:
@@ -72,6 +75,7 @@ def compile_model(
     module_name: str = "default",
     pass_config: Mapping[str, Any] | None = None,
     dump_ir: Path | str | None = None,
+    fusion: str = "auto",
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -85,6 +89,7 @@ def compile_model(
     module_name : part of the C names
     pass_config : options of TVM's ``PassContext``
     dump_ir : folder that gets the IR after every phase
+    fusion : "auto" runs operators interleaved, row by row, where that saves memory; "off" one after the other
     name : the model's name in reports; by default the file's
 
     Raises
@@ -95,13 +100,15 @@ def compile_model(
 
     if rounding not in ROUNDINGS:
         raise OptionError(f"--rounding {rounding!r} is unknown", hints=[f"choose one of {', '.join(ROUNDINGS)}"])
+    if fusion not in FUSIONS:
+        raise OptionError(f"--fusion {fusion!r} is unknown", hints=[f"choose one of {', '.join(FUSIONS)}"])
     check_module_name(module_name)
     board = resolve(target)
     options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir))
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(pass_config or {}):
         module, program = pipeline.lower(module, board, options)
-        plan = planner.plan_memory(program.graph)
+        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion])
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
@@ -131,13 +138,7 @@ def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> No
     io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
     ram = info["arena_bytes"] + io_bytes
     if ram > board.ram_bytes:
-        step = plan.peak_step()
-        live = [b for b in plan.blocks if b.first <= step <= b.last and b.tensors]
-        lines = ""
-        if live:
-            tensor = plan.graph.tensors[max(live, key=lambda b: b.size_bytes).tensors[0]]
-            shape = f"{tensor.dtype} {list(tensor.shape)}"
-            lines = f"\n  largest at the peak: {tensor.name}, {shape}, {tensor.size_bytes:,} bytes"
+        lines = "".join(f"\n  live at the peak: {name}, {size:,} bytes" for name, size in _largest(plan))
         raise MemoryBudgetError(
             f"'{info['model']}' needs {ram:,} bytes of RAM ({info['arena_bytes']:,} arena, {io_bytes:,} inputs and "
             f"outputs); board '{board.name}' has {board.ram_bytes:,}{lines}",
@@ -149,3 +150,9 @@ def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> No
             f"{board.flash_bytes:,} bytes of flash",
             hints=["a board with more flash: tvmc targets"],
         )
+
+
+def _largest(plan: planner.Plan, count: int = 3) -> list[tuple[str, int]]:
+    """The largest blocks in the arena where it is fullest."""
+    peak = planner.find_peak(plan)
+    return [] if peak is None else list(peak.blocks[:count])

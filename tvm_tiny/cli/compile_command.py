@@ -44,6 +44,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="int8 inputs and outputs for a model with float32 edges; `tvmc run` then converts on the host",
     )
+    parser.add_argument(
+        "--fusion",
+        choices=("auto", "off"),
+        default="auto",
+        help="auto (the default): layers run interleaved, row by row, where that saves RAM; off: one after the other",
+    )
     parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
     parser.add_argument(
         "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
@@ -77,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             module_name=args.module_name,
             pass_config=pass_config,
             dump_ir=args.dump_ir,
+            fusion=args.fusion,
         )
         compiled.export(args.output)
     info = compiled.report()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,28 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
             f"{layer['constants_bytes']:,}",
         )
     console.print(layers)
+    stages = [s for s in info["plan"]["stages"] if len(s["operators"]) > 1]
+    if stages:
+        _print_stages(console, stages)
     io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
     console.print(
         f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); arena {format_bytes(info['arena_bytes'])}, "
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,
     )
+
+
+def _print_stages(console: Any, stages: Sequence[Mapping[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("from", "to", title="Stages: layers that run interleaved, row by row")
+    for heading in ("layers", "steps", "rolling buffers B"):
+        table.add_column(heading, justify="right")
+    for stage in stages:
+        names = stage["operators"]
+        rings = sum(t["rows"] * t["row_bytes"] for t in stage["tensors"] if t["ring"])
+        table.add_row(names[0], names[-1], str(len(names)), f"{stage['ticks']:,}", f"{rings:,}")
+    console.print(table)
 
 
 def _shape(shape: list[int]) -> str:

@@ -1,8 +1,27 @@
 """Memory planning on plain dataclasses: no TVM, usable on its own."""
 
-from tvm_tiny.planner.graph import Graph, Home, Op, Tensor
-from tvm_tiny.planner.plan import Block, Plan
-from tvm_tiny.planner.planner import plan_memory
+from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, stream_input
+from tvm_tiny.planner.plan import Place, Plan, PlannedGroup, PlannedStage
+from tvm_tiny.planner.planner import Fusion, plan_memory
+from tvm_tiny.planner.report import Peak, find_peak
 from tvm_tiny.planner.verify import PlanError, verify
 
-__all__ = ["Block", "Graph", "Home", "Op", "Plan", "PlanError", "Tensor", "plan_memory", "verify"]
+__all__ = [
+    "Fusion",
+    "Graph",
+    "Home",
+    "Kind",
+    "Op",
+    "Peak",
+    "Place",
+    "Plan",
+    "PlanError",
+    "PlannedGroup",
+    "PlannedStage",
+    "Tensor",
+    "Window",
+    "find_peak",
+    "plan_memory",
+    "stream_input",
+    "verify",
+]

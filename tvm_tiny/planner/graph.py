@@ -1,88 +1,237 @@
-"""The planner's view of a network: tensors with sizes, operators with reads and writes. No TVM.
+"""A network at row level: tensors with rows, operators with the window of input rows that one output row needs.
 
-Anything that can name its tensors and operators can be planned; the compiler builds this from Relax
-(``tvm_tiny.passes.extract_program``), a test or a script from plain numbers.
+Anything that can name its tensors and operators can be planned: the compiler builds this from Relax
+(``tvm_tiny.passes.extract_program``), a test or a search over architectures from plain numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
 class Home(Enum):
-    """Who owns the bytes of a tensor."""
+    """Whose bytes a tensor has."""
 
     ARENA = "arena"
-    INPUT = "input"  # the caller's buffer; never written
-    OUTPUT = "output"  # the caller's buffer; written, and may be read back
+    INPUT = "input"  # the model's input: in the arena, readable from the first step on
+    CALLER = "caller"  # the caller's buffer: costs its size, is never overwritten, and lies outside the arena
+
+
+class Kind(Enum):
+    """How an operator goes through its rows."""
+
+    ROWS = "rows"  # output row y from a window of rows of each input
+    REDUCE = "reduce"  # consumes one input row at a time into an accumulator; its output is complete after the last
+    WHOLE = "whole"  # one call for whole tensors
+    VIEW = "view"  # another shape of the same bytes: no call at all
+
+
+@dataclass(frozen=True)
+class Window:
+    """Taps along one axis: output ``y`` reads inputs ``y * stride - before + dilation * i``, ``i < kernel``."""
+
+    kernel: int = 1
+    stride: int = 1
+    before: int = 0
+    dilation: int = 1
+
+    @property
+    def extent(self) -> int:
+        """Input positions from the first tap to the last, both included."""
+        return (self.kernel - 1) * self.dilation + 1
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One value. ``size_bytes`` is its size in memory, unpadded; ``shape`` is for reports."""
+    """An NHWC image of one batch, unpadded; anything without rows is one row.
+
+    Parameters
+    ----------
+    columns, pixel_bytes : a row has ``columns * pixel_bytes`` bytes
+    planes : 1 when pixels are stored whole; n when the tensor is stored as n planes one after the other (NCHW), each
+        with ``pixel_bytes / n`` bytes a pixel
+    shape, dtype : as the model has it, for reports and for those who run the plan
+    """
 
     name: str
-    size_bytes: int
+    rows: int
+    columns: int
+    pixel_bytes: int
+    planes: int = 1
+    home: Home = Home.ARENA
     shape: tuple[int, ...] = ()
     dtype: str = "int8"
-    home: Home = Home.ARENA
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, all planes together."""
+        return self.columns * self.pixel_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the whole tensor."""
+        return self.rows * self.row_bytes
 
 
 @dataclass(frozen=True)
 class Op:
-    """One operator call; tensors are indices into ``Graph.tensors``.
+    """One operator; weights are not tensors here.
 
     Parameters
     ----------
-    inputs, outputs : tensors read and written; weights are not tensors here
-    scratch_bytes : working memory that lives only during the call
-    in_place_inputs : positions in ``inputs`` whose bytes output 0 may overwrite at the same offset
-    view : the output is the input under another shape: no work, and no memory of its own
-    macs : multiply-accumulates
+    inputs, outputs : indices into ``Graph.tensors``; only a WHOLE operator has several outputs
+    rows, columns : one window per input; empty for WHOLE and VIEW, ``Window()`` for REDUCE
+    scratch_bytes : working memory of one call
+    accumulator_bytes : of a REDUCE operator, live from its first row to its last
+    in_place : positions in ``inputs``; a call reads each element before it writes the element at the same byte of its
+        output, so the output may lie exactly on that input; a ROWS operator also goes through its row in ascending
+        order, so that its output row may lie below the input row as well
+    macs : multiply-accumulates of the whole operator
     """
 
     name: str
-    kind: str
+    kind: Kind
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    rows: tuple[Window, ...] = ()
+    columns: tuple[Window, ...] = ()
     scratch_bytes: int = 0
-    in_place_inputs: tuple[int, ...] = ()
-    view: bool = False
+    accumulator_bytes: int = 0
+    in_place: tuple[int, ...] = ()
     macs: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """A network in single assignment: every tensor is an input or the output of exactly one operator.
-
-    ``ops`` is in a valid order.
+    """A network in single assignment, operators in a valid order. Two graphs are equal when they are the same object.
 
     Raises
     ------
-    ValueError : an operator reads what nobody has written, or a tensor is written twice
+    ValueError : something is read before it is written, written twice, or a window is missing
     """
 
     tensors: tuple[Tensor, ...]
     ops: tuple[Op, ...]
+    outputs: tuple[int, ...]
+    producer: dict[int, int] = field(init=False, repr=False)
+    consumers: dict[int, tuple[int, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        written = {i for i, t in enumerate(self.tensors) if t.home is Home.INPUT}
-        for op in self.ops:
+        producer: dict[int, int] = {}
+        consumers: dict[int, list[int]] = {t: [] for t in range(len(self.tensors))}
+        made = {t for op in self.ops for t in op.outputs}
+        known = {i for i, t in enumerate(self.tensors) if t.home is not Home.ARENA and i not in made}
+        for index, op in enumerate(self.ops):
+            if op.kind in (Kind.ROWS, Kind.REDUCE) and not len(op.rows) == len(op.columns) == len(op.inputs):
+                raise ValueError(f"{op.name} needs one window per input and axis")
             for t in op.inputs:
-                if t not in written:
+                if t not in known and t not in producer:
                     raise ValueError(f"{op.name} reads {self.tensors[t].name} before it is written")
+                if index not in consumers[t]:
+                    consumers[t].append(index)
             for t in op.outputs:
-                if t in written:
+                if t in producer or self.tensors[t].home is Home.INPUT:
                     raise ValueError(f"{op.name} writes {self.tensors[t].name}, which is written already")
-                written.add(t)
-            if op.view and (len(op.inputs) != 1 or len(op.outputs) != 1):
+                producer[t] = index
+            if op.kind is Kind.VIEW and (len(op.inputs) != 1 or len(op.outputs) != 1):
                 raise ValueError(f"{op.name} is a view, which has one input and one output")
+        object.__setattr__(self, "producer", producer)
+        object.__setattr__(self, "consumers", {t: tuple(c) for t, c in consumers.items()})
+
+    def op_rows(self, op: int) -> int:
+        """Rows an operator iterates over: of its output, of its input when it reduces, one when it works on wholes."""
+        x = self.ops[op]
+        if x.kind is Kind.ROWS:
+            return self.tensors[x.outputs[0]].rows
+        return self.tensors[x.inputs[0]].rows if x.kind is Kind.REDUCE else 1
+
+    def op_columns(self, op: int) -> int:
+        """Columns an operator iterates over, like ``op_rows``."""
+        x = self.ops[op]
+        if x.kind is Kind.ROWS:
+            return self.tensors[x.outputs[0]].columns
+        return self.tensors[x.inputs[0]].columns if x.kind is Kind.REDUCE else 1
 
     def view_roots(self) -> list[int]:
         """For every tensor the one whose bytes it shows: itself, or behind views the tensor they start from."""
         roots = list(range(len(self.tensors)))
         for op in self.ops:
-            if op.view:
+            if op.kind is Kind.VIEW:
                 roots[op.outputs[0]] = roots[op.inputs[0]]
         return roots
+
+    def last_use(self, tensor: int) -> int:
+        """Position of the last operator that reads a tensor; ``len(ops)`` for an output of the graph, -1 if unread."""
+        if tensor in self.outputs:
+            return len(self.ops)
+        return max(self.consumers[tensor], default=-1)
+
+
+def reorder(graph: Graph, order: Sequence[int]) -> Graph:
+    """The same network with its operators in another valid order."""
+    return Graph(graph.tensors, tuple(graph.ops[i] for i in order), graph.outputs)
+
+
+def without_views(graph: Graph) -> Graph:
+    """Let readers of a view read the bytes behind it; tensors keep their indices.
+
+    Bytes shown by a view that the caller owns are the caller's. A row operator whose input then has other rows than it
+    was written for becomes a WHOLE one: it can still run, only not row by row with its neighbours.
+
+    Raises
+    ------
+    ValueError : a view joins two tensors that have owners already (the graph should have had a copy there)
+    """
+    root = graph.view_roots()
+    tensors = list(graph.tensors)
+    for op in graph.ops:
+        shown, source = op.outputs[0], root[op.inputs[0]] if op.inputs else -1
+        if op.kind is Kind.VIEW and tensors[shown].home is not Home.ARENA:
+            if tensors[source].home is not Home.ARENA:
+                raise ValueError(f"{op.name}: a view cannot join {tensors[source].name} and {tensors[shown].name}")
+            tensors[source] = replace(tensors[source], home=tensors[shown].home)
+            tensors[shown] = replace(tensors[shown], home=Home.ARENA)  # nobody touches it any more
+    for t, geometry in _geometries_by_readers(graph, root).items():
+        rows, columns, pixel_bytes = geometry
+        tensors[t] = replace(tensors[t], rows=rows, columns=columns, pixel_bytes=pixel_bytes)
+    ops: list[Op] = []
+    for op in graph.ops:
+        if op.kind is Kind.VIEW:
+            continue
+        inputs = tuple(root[t] for t in op.inputs)
+        same = all(_geometry(graph.tensors[t]) == _geometry(tensors[root[t]]) for t in op.inputs)
+        if same or op.kind is Kind.WHOLE:
+            ops.append(replace(op, inputs=inputs))
+        else:
+            scratch = op.scratch_bytes + op.accumulator_bytes
+            ops.append(Op(op.name, Kind.WHOLE, inputs, op.outputs, scratch_bytes=scratch, macs=op.macs))
+    return Graph(tuple(tensors), tuple(ops), tuple(dict.fromkeys(root[t] for t in graph.outputs)))
+
+
+def _geometries_by_readers(graph: Graph, root: list[int]) -> dict[int, tuple[int, int, int]]:
+    """Rows of tensors whose producer does not care about rows, as the operators behind a view go through them."""
+    wanted: dict[int, set[tuple[int, int, int]]] = {}
+    for op in graph.ops:
+        if op.kind in (Kind.ROWS, Kind.REDUCE):
+            for t in op.inputs:
+                wanted.setdefault(root[t], set()).add(_geometry(graph.tensors[t]))
+    free = {
+        t
+        for t, x in enumerate(graph.tensors)
+        if x.planes == 1 and (t not in graph.producer or graph.ops[graph.producer[t]].kind is Kind.WHOLE)
+    }
+    return {t: next(iter(g)) for t, g in wanted.items() if t in free and len(g) == 1}
+
+
+def stream_input(graph: Graph, tensor: int) -> Graph:
+    """Replace a resident input by an operator that delivers it row by row, as ``push_row`` does."""
+    tensors = list(graph.tensors)
+    tensors[tensor] = replace(tensors[tensor], home=Home.ARENA, planes=1)
+    source = Op(f"push_row:{tensors[tensor].name}", Kind.ROWS, (), (tensor,))
+    return Graph(tuple(tensors), (source, *graph.ops), graph.outputs)
+
+
+def _geometry(t: Tensor) -> tuple[int, int, int]:
+    return t.rows, t.columns, t.pixel_bytes

@@ -1,91 +1,166 @@
-"""Places storages in one arena: first fit in many orders, then hill climbing, against a lower bound."""
+"""Byte offsets for blocks whose live ranges change over time.
+
+Two blocks A and B collide at a step when ``A + a_lo < B + b_hi`` and ``B + b_lo < A + a_hi``, that is, when the
+distance ``B - A`` lies strictly between ``a_lo - b_hi`` and ``a_hi - b_lo``. The union of these intervals over all
+steps is everything the placement has to know about a pair: ring beside ring gives one interval, an output that follows
+the input it consumes gives an interval that ends at the safe distance.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeAlias
 
-from tvm_tiny.planner.storage import Storage
+import numpy as np
 
-ALIGNMENT = 8  # bytes: LDRD, doubles and MVE loads want it
+from tvm_tiny.planner.buffers import Buffer, Part, live_bytes
 
-
-def align_up(value: int, alignment: int = ALIGNMENT) -> int:
-    """The smallest multiple of ``alignment`` that is not below ``value``."""
-    return -(-value // alignment) * alignment
-
-
-def lower_bound(storages: Sequence[Storage]) -> int:
-    """The most bytes that are live at one step: no placement needs less."""
-    steps = {s.first for s in storages}
-    return max(
-        (sum(align_up(s.size_bytes) for s in storages if s.first <= step <= s.last) for step in steps), default=0
-    )
+ALIGNMENT = 8  # bytes
+Intervals: TypeAlias = list[tuple[int, int]]  # forbidden distances lo < d < hi, ascending, disjoint
+MAX_INTERVALS = 12
 
 
-def place(storages: Sequence[Storage], *, attempts: int = 2000, seed: int = 0) -> list[int]:
-    """Byte offsets for ``storages``, none overlapping while both live.
+@dataclass(frozen=True)
+class Problem:
+    """Sizes in units of ``ALIGNMENT``; ``forbidden[i][j]`` are distances ``offset[j] - offset[i]`` in bytes."""
 
-    Tries four sensible orders with first fit, then swaps neighbours of the best order at random as long as that is
-    not proved optimal. Deterministic for a given ``seed``.
+    sizes: tuple[int, ...]
+    forbidden: tuple[dict[int, Intervals], ...]
 
-    Parameters
-    ----------
-    attempts : hill-climbing steps at most; cut for large graphs so that an answer always comes within seconds
-    """
-    if not storages:
-        return []
-    bound = lower_bound(storages)
-    conflicts = _conflicts(storages)
-    indices = range(len(storages))
-    starts = [
-        sorted(indices, key=lambda i: (-storages[i].size_bytes, storages[i].first)),
-        sorted(indices, key=lambda i: (-storages[i].size_bytes * (1 + storages[i].last - storages[i].first), i)),
-        sorted(indices, key=lambda i: (storages[i].first, -storages[i].size_bytes)),
-        sorted(indices, key=lambda i: (-len(conflicts[i]), -storages[i].size_bytes, i)),
-    ]
-    best_order = min(starts, key=lambda order: _peak(storages, _first_fit(storages, conflicts, order)))
-    best = _first_fit(storages, conflicts, best_order)
-    best_peak = _peak(storages, best)
-    rng = random.Random(seed)
-    work = sum(len(c) for c in conflicts) + len(storages)
-    for _ in range(min(attempts, 20_000_000 // (work * 4 + 1))):
-        if best_peak == bound:
-            break
-        order = list(best_order)
-        top = [p for p, i in enumerate(order) if best[i] + align_up(storages[i].size_bytes) == best_peak]
-        a = rng.choice(top)
-        b = rng.randrange(len(order))
-        order.insert(b, order.pop(a))
-        offsets = _first_fit(storages, conflicts, order)
-        peak = _peak(storages, offsets)
-        if peak <= best_peak:
-            best_order, best, best_peak = order, offsets, peak
+
+def align_up(value: int) -> int:
+    """The smallest multiple of the alignment that is not below ``value``."""
+    return -(-value // ALIGNMENT) * ALIGNMENT
+
+
+def make_problem(buffers: Sequence[Buffer]) -> Problem:
+    """Forbidden distances of all pairs that are live in the same stage."""
+    forbidden: list[dict[int, Intervals]] = [{} for _ in buffers]
+    together: dict[int, list[int]] = {}
+    for i, b in enumerate(buffers):
+        for stage in b.live:
+            together.setdefault(stage, []).append(i)
+    for i, j in sorted({pair for members in together.values() for pair in combinations(members, 2)}):
+        intervals = forbidden_distances(buffers[i], buffers[j])
+        if intervals:
+            forbidden[i][j] = intervals
+            forbidden[j][i] = [(-hi, -lo) for lo, hi in reversed(intervals)]
+    return Problem(tuple(align_up(b.size_bytes) for b in buffers), tuple(forbidden))
+
+
+def lower_bound(buffers: Sequence[Buffer]) -> int:
+    """Most bytes live at one step: no placement needs less. Bytes an output may share with its input count once."""
+    best = 0
+    for stage in {s for b in buffers for s in b.live}:
+        total = sum((live_bytes(b.live[stage]) for b in buffers if stage in b.live), np.zeros(1, np.int64))
+        for b in buffers:
+            for (index, _), parts in b.released.items():
+                if index == stage:
+                    total = total - (live_bytes(b.live[stage]) - live_bytes(parts))
+        best = max(best, int(total.max()))
     return best
 
 
-def _conflicts(storages: Sequence[Storage]) -> list[list[int]]:
-    return [
-        [j for j, b in enumerate(storages) if j != i and a.first <= b.last and b.first <= a.last]
-        for i, a in enumerate(storages)
-    ]
+def forbidden_distances(a: Buffer, b: Buffer) -> Intervals:
+    """Distances from ``a`` to ``b`` at which they collide at some step."""
+    found: Intervals = []
+    for stage in a.live.keys() & b.live.keys():
+        left, right = a.live[stage], b.live[stage]
+        left = a.released.get((stage, b.key), left)
+        right = b.released.get((stage, a.key), right)
+        for p in left:
+            for q in right:
+                found += _collisions(p, q)
+    if b.key in a.alias:
+        lo, hi = a.alias[b.key]
+        found += [x for x in ((lo, 0), (0, hi)) if x[0] < x[1]]
+    if a.key in b.alias:
+        lo, hi = b.alias[a.key]
+        found += [x for x in ((-hi, 0), (0, -lo)) if x[0] < x[1]]
+    return _union(found)
 
 
-def _first_fit(storages: Sequence[Storage], conflicts: list[list[int]], order: Sequence[int]) -> list[int]:
-    offsets = [-1] * len(storages)
+def _collisions(p: Part, q: Part) -> Intervals:
+    if len(p[0]) == len(p[1]) == len(q[0]) == len(q[1]) == 1:
+        (a, b), (c, d) = ((int(x[0][0]), int(x[1][0])) for x in (p, q))
+        return [(a - d, b - c)] if a < b and c < d else []
+    on = (p[0] < p[1]) & (q[0] < q[1])
+    if not on.any():
+        return []
+    lo, hi = np.broadcast_to(p[0] - q[1], on.shape)[on], np.broadcast_to(p[1] - q[0], on.shape)[on]
+    pairs = np.unique(np.stack([lo, hi], axis=1), axis=0)
+    # Intervals in ascending order of their start; a new one begins where none before reaches it.
+    reach = np.maximum.accumulate(pairs[:, 1])
+    starts = np.concatenate([[True], pairs[1:, 0] >= reach[:-1]])
+    ends = np.concatenate([starts[1:], [True]])
+    return list(zip(pairs[starts, 0].tolist(), reach[ends].tolist(), strict=True))
+
+
+def _union(intervals: Intervals) -> Intervals:
+    merged: Intervals = []
+    for lo, hi in sorted(intervals):
+        if merged and lo < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], hi))
+        else:
+            merged.append((lo, hi))
+    while len(merged) > MAX_INTERVALS:
+        # Giving up the narrowest gap costs least.
+        k = min(range(len(merged) - 1), key=lambda x: merged[x + 1][0] - merged[x][1])
+        merged[k : k + 2] = [(merged[k][0], merged[k + 1][1])]
+    return merged
+
+
+def first_fit(problem: Problem, order: Sequence[int], high: bool = False) -> list[int]:
+    """Lowest free offset for one block after the other; ``high`` mirrors the arena, so they fall to its end instead."""
+    offsets: dict[int, int] = {}
     for i in order:
-        size = align_up(storages[i].size_bytes)
-        taken = sorted(
-            (offsets[j], offsets[j] + align_up(storages[j].size_bytes)) for j in conflicts[i] if offsets[j] >= 0
-        )
+        size = problem.sizes[i]
+        blocked = []
+        for j, intervals in problem.forbidden[i].items():
+            if j in offsets:
+                for lo, hi in intervals:  # offset[j] - offset[i] must not be strictly inside
+                    x = (offsets[j] - hi, offsets[j] - lo)
+                    blocked.append(x if not high else (-x[1] - size, -x[0] - size))
         at = 0
-        for start, end in taken:
-            if at + size <= start:
-                break
-            at = max(at, end)
-        offsets[i] = at
-    return offsets
+        for lo, hi in sorted(blocked):
+            if lo < at < hi:
+                at = align_up(hi)
+        offsets[i] = at if not high else -at - size
+    low = min(offsets.values(), default=0)
+    return [offsets[i] - low for i in range(len(order))]
 
 
-def _peak(storages: Sequence[Storage], offsets: Sequence[int]) -> int:
-    return max(offset + align_up(s.size_bytes) for s, offset in zip(storages, offsets, strict=True))
+def peak(problem: Problem, offsets: Sequence[int]) -> int:
+    """Bytes of the arena."""
+    return max((o + s for o, s in zip(offsets, problem.sizes, strict=True)), default=0)
+
+
+def place(problem: Problem, bound: int, *, attempts: int = 60, seed: int = 0) -> list[int]:
+    """First fit in several orders, upwards and downwards, then hill climbing on the best. Deterministic."""
+    n = len(problem.sizes)
+    if n == 0:
+        return []
+    reach = [sum(hi - lo for x in f.values() for lo, hi in x) for f in problem.forbidden]
+    starts = [
+        sorted(range(n), key=lambda i: -problem.sizes[i]),
+        sorted(range(n), key=lambda i: -reach[i]),
+        list(range(n)),
+        list(reversed(range(n))),
+    ]
+    tries = [(first_fit(problem, order, high), order, high) for order in starts for high in (False, True)]
+    best, order, high = min(tries, key=lambda x: peak(problem, x[0]))
+    best_peak = peak(problem, best)
+    rng = random.Random(seed)
+    for _ in range(min(attempts, 4_000_000 // (sum(len(f) for f in problem.forbidden) + 1))):
+        if best_peak <= align_up(bound):
+            break
+        trial = list(order)
+        top = [k for k, i in enumerate(trial) if best[i] + problem.sizes[i] == best_peak or best[i] == 0]
+        trial.insert(rng.randrange(n), trial.pop(rng.choice(top)))
+        offsets = first_fit(problem, trial, high)
+        if peak(problem, offsets) <= best_peak:
+            order, best, best_peak = trial, offsets, peak(problem, offsets)
+    return best

@@ -1,81 +1,145 @@
-"""The result of planning: where every tensor and every scratch buffer lives, and in which order operators run."""
+"""The result of planning, explicit enough to be emitted as loops or replayed, with no search behind it.
+
+Execution of a stage, which is also the shape of the emitted code::
+
+    for t in begin .. end:                                 # both included
+      for group in groups:
+        y = (t - delay) / period                           # fires when this is whole and first <= y <= last
+        for q in first_segment .. last_segment:
+          for op in group:                                 # rows and columns of schedule.Affine
+            for r in rows(y): kernel(op, r, columns(q))
+          for tensor staged in group: keep(q), shift(q)
+
+Row ``r`` of a tensor lies at ``offset + (r % modulus) * outer + (r // modulus) * inner``; bottom up, rows of tensors
+that are visible outside the stage count from the last one. Row ``r`` of a staged tensor, ``x`` being the first staged
+column: when it was made in this firing, at ``staging + (r - first row of the firing) * line_bytes``, pointing at
+column ``x``; before, in the ring of kept rows. ``keep(q)`` copies the columns that no later segment's window starts in
+front of from the staged rows to the ring (only rows the next firing needs); ``shift(q)`` moves the columns behind them
+to the front of the staging buffer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_tiny.planner.buffers import Layout
 from tvm_tiny.planner.graph import Graph
+from tvm_tiny.planner.program import Program
+from tvm_tiny.planner.schedule import GroupSchedule
 
 
 @dataclass(frozen=True)
-class Block:
-    """A range of the arena that one storage holds from step ``first`` to step ``last``, both included.
-
-    tensors : indices of the tensors that live in it (views and in-place results share one); empty for scratch
-    """
+class Place:
+    """Where the rows of a tensor are."""
 
     offset: int
-    size_bytes: int
-    first: int
-    last: int
-    tensors: tuple[int, ...]
-    scratch_of: int | None = None
+    layout: Layout
+
+    @property
+    def ring_rows(self) -> int | None:
+        """Rows that a ring holds; None where the whole tensor is there."""
+        return self.layout.modulus if self.layout.inner == 0 else None
+
+
+@dataclass(frozen=True)
+class StagedPlace:
+    """Where a staged tensor is: ring of kept rows (None when none is kept) and staging buffer."""
+
+    kept: Place | None
+    staging: int
+    line_bytes: int
+
+
+@dataclass(frozen=True)
+class PlannedGroup:
+    """A group with the places of what lives inside it.
+
+    Parameters
+    ----------
+    staged : by tensor
+    scratch : offset of the scratch its operators share; None when none needs any
+    """
+
+    schedule: GroupSchedule
+    staged: Mapping[int, StagedPlace]
+    scratch: int | None
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage; ``places`` holds every arena tensor it touches that is not staged, ``sums`` accumulators by operator."""
+
+    begin: int
+    end: int
+    groups: tuple[PlannedGroup, ...]
+    places: Mapping[int, Place]
+    sums: Mapping[int, int]
+    bottom_up: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A memory plan for one graph.
+    """A memory plan at row level.
 
     Parameters
     ----------
-    order : operator indices in execution order; a step is a position in it
-    blocks : what lies in the arena
-    arena_bytes : its size
-    lower_bound_bytes : no arrangement of these blocks can be smaller
+    arena_bytes : everything the plan itself places
+    caller_bytes : inputs and outputs that the caller owns
+    lower_bound_bytes : no placement of these blocks needs less
+    cut_bound_bytes : no cut into stages that was looked at has a smaller peak, even if packed without gaps
+    macs, executed_macs : without and with recomputation
     """
 
     graph: Graph
-    order: tuple[int, ...]
-    blocks: tuple[Block, ...]
+    program: Program
+    stages: tuple[PlannedStage, ...]
     arena_bytes: int
+    caller_bytes: int
     lower_bound_bytes: int
+    cut_bound_bytes: int
+    macs: int
+    executed_macs: int
+
+    @property
+    def ram_bytes(self) -> int:
+        """Arena, inputs and outputs."""
+        return self.arena_bytes + self.caller_bytes
 
     @property
     def optimal(self) -> bool:
-        """Whether offsets are proved optimal for this order and this sharing."""
+        """Whether the offsets are proved optimal for these stages."""
         return self.arena_bytes == self.lower_bound_bytes
-
-    def tensor_offset(self, tensor: int) -> int | None:
-        """Byte offset of a tensor in the arena; None when the caller owns it."""
-        return next((b.offset for b in self.blocks if tensor in b.tensors), None)
-
-    def scratch_offset(self, op: int) -> int | None:
-        """Byte offset of an operator's scratch buffer; None when it has none."""
-        return next((b.offset for b in self.blocks if b.scratch_of == op), None)
-
-    def peak_step(self) -> int:
-        """The step with the most live bytes."""
-        steps = range(max(1, len(self.order)))
-        return max(steps, key=lambda s: sum(b.size_bytes for b in self.blocks if b.first <= s <= b.last))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, for metadata and reports."""
-        tensors = self.graph.tensors
         return {
             "arena_bytes": self.arena_bytes,
+            "caller_bytes": self.caller_bytes,
             "lower_bound_bytes": self.lower_bound_bytes,
             "optimal": self.optimal,
-            "order": [self.graph.ops[i].name for i in self.order],
-            "blocks": [
+            "stages": [self._stage_dict(stage) for stage in self.stages],
+        }
+
+    def _stage_dict(self, stage: PlannedStage) -> dict[str, Any]:
+        tensors, ops = self.graph.tensors, self.graph.ops
+        return {
+            "operators": [ops[run.op].name for group in stage.groups for run in group.schedule.runs],
+            "ticks": stage.end - stage.begin + 1,
+            "tensors": [
                 {
-                    "offset": b.offset,
-                    "size_bytes": b.size_bytes,
-                    "first": b.first,
-                    "last": b.last,
-                    "tensors": [tensors[t].name for t in b.tensors],
-                    "scratch_of": None if b.scratch_of is None else self.graph.ops[b.scratch_of].name,
+                    "name": tensors[t].name,
+                    "offset": place.offset,
+                    "rows": place.ring_rows or tensors[t].rows,
+                    "row_bytes": tensors[t].row_bytes,
+                    "ring": place.ring_rows is not None,
                 }
-                for b in self.blocks
+                for t, place in stage.places.items()
+            ],
+            "scratch": [
+                {"operator": ops[group.schedule.runs[-1].op].name, "offset": group.scratch}
+                for group in stage.groups
+                if group.scratch is not None
             ],
         }

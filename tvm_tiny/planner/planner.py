@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
-from tvm_tiny.planner.graph import Graph
-from tvm_tiny.planner.offsets import align_up, lower_bound, place
-from tvm_tiny.planner.plan import Block, Plan
-from tvm_tiny.planner.storage import make_storages
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from tvm_tiny.planner.assemble import Placement, assemble, place_program, solve_placement
+from tvm_tiny.planner.graph import Graph, without_views
+from tvm_tiny.planner.layouts import dealt_layouts
+from tvm_tiny.planner.offsets import ALIGNMENT
+from tvm_tiny.planner.options import SEGMENTS
+from tvm_tiny.planner.plan import Plan
+from tvm_tiny.planner.program import Group, Program, Stage
+from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
+
+_TARGETS = (1.0, 1.02, 1.05)  # times the smallest peak
+_SLACK = (1.0, 0.9, 0.75, 0.6)  # of the target: how low the other stages are pushed before their blocks are placed
+_SMALL = 200  # operators; of larger networks fewer candidates are placed
+_SOLVED = 4  # candidates whose placement is solved exactly
 
 
-def plan_memory(graph: Graph, *, in_place: bool = True) -> Plan:
-    """Plan the arena of ``graph``, operators in the order given.
+Fusion: TypeAlias = Literal["off", "rows", "columns"]
+
+
+def plan_memory(graph: Graph, *, fusion: Fusion = "columns", mac_factor: float = 1.0, effort: float = 0.5) -> Plan:
+    """Plan ``graph`` for the least memory; operators run in the order given. The same plan for the same graph.
 
     Parameters
     ----------
-    in_place : let element-wise results overwrite an input that nobody reads afterwards
+    graph : the plan is about this graph without its views
+    fusion : "off": one operator after the other; "rows": operators may run interleaved, a row at a time; "columns":
+        a few columns at a time as well
+    mac_factor : executed MACs over the network's MACs, at most; more than 1 takes "columns"
+    effort : work of the exact solver on each of the best candidates, about seconds
     """
-    order = tuple(range(len(graph.ops)))
-    storages = make_storages(graph, order, in_place=in_place)
-    offsets = place(storages)
-    blocks = tuple(
-        Block(offset, s.size_bytes, s.first, s.last, s.tensors, s.scratch_of)
-        for s, offset in zip(storages, offsets, strict=True)
-    )
-    arena = max((b.offset + align_up(b.size_bytes) for b in blocks), default=0)
-    return Plan(graph, order, blocks, arena, lower_bound(storages))
+    graph = without_views(graph)
+    if fusion == "off" or not graph.ops:
+        alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
+        return assemble(graph, solve_placement(alone, effort), alone.live_bound)
+    cuts = Cuts(graph, SEGMENTS if fusion == "columns" else ())
+    extra = int(sum(op.macs for op in graph.ops) * (mac_factor - 1.0))
+    bound = improve(cuts, extra_macs=extra, rounds=8 if len(graph.ops) <= _SMALL else 3)
+    found = sorted(_candidates(graph, cuts, bound, extra), key=lambda x: (x[0].arena, x[1]))
+    smallest = found[0][0].arena
+    solved = [(solve_placement(p, effort), o) for p, o in found[:_SOLVED] if p.live_bound <= smallest - ALIGNMENT]
+    best, _ = min([*solved, found[0]], key=lambda x: (x[0].arena, x[1]))
+    return assemble(graph, best, bound)
+
+
+def _candidates(graph: Graph, cuts: Cuts, bound: int, extra: int) -> Iterator[tuple[Placement, float]]:
+    """Placed programs and their overhead, from the smallest peak upwards while a larger one could place better."""
+    seen: set[Program] = set()
+    best = NO_LIMIT
+    small = len(graph.ops) <= _SMALL
+    for target in (int(bound * x) for x in _TARGETS if small or x == _TARGETS[0]):
+        for slack in _SLACK:
+            stages = cheapest(cuts, target, extra, int(target * slack)) if target < best else None
+            if stages is None or to_program(stages) in seen:
+                continue
+            seen.add(to_program(stages))
+            overhead = sum(o.overhead for o in stages)
+            for layouts in dealt_layouts(graph, [o.stage for o in stages]):
+                trial = place_program(graph, to_program(stages), layouts)
+                best = min(best, trial.arena)
+                yield trial, overhead

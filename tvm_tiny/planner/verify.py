@@ -1,119 +1,297 @@
-"""Proves that a plan loses no live byte, by replaying it. Shares no code with the search.
+"""Replays a plan call by call on a memory of labels, and proves that every byte read is the byte meant.
 
-Every arena byte range remembers whose value it holds. An operator must find its inputs whole, then wipes what its
-scratch and its outputs cover. Lifetimes are not consulted: a plan whose lifetimes are wrong fails as well.
+Every byte of every tensor has a number of its own. A call checks that the bytes of its windows lie where the plan's
+addresses say, then writes the numbers of its output; scratch and accumulators write rubbish. Nothing of the search,
+the schedule or the liveness code is used: loops, windows and addresses are worked out here from the plan's numbers
+alone.
 """
 
 from __future__ import annotations
 
-from tvm_tiny.planner.graph import Graph, Home
-from tvm_tiny.planner.plan import Plan
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_tiny.planner.graph import Graph, Home, Kind, Op
+from tvm_tiny.planner.plan import Place, Plan, PlannedGroup, PlannedStage
+
+RUBBISH = -1
+EXTERNAL = -1  # stands for an address outside the arena
 
 
 class PlanError(AssertionError):
     """The plan would corrupt memory: a bug of the planner, never the user's fault."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Bytes side by side: ``size`` bytes at ``address`` that should be, or become, the labels from ``label`` on."""
+
+    address: int
+    label: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What the calls of one group's firing share."""
+
+    group: PlannedGroup
+    y: int
+    q: int
+
+
 def verify(plan: Plan) -> None:
-    """Replay ``plan`` step by step.
+    """Replay ``plan``.
 
     Raises
     ------
-    PlanError : an operator would read bytes that were overwritten, write over its own inputs without leave, leave the
-        arena, be misaligned, or operators are missing, doubled or out of order
+    PlanError : a call reads a byte that is not there (any more), writes over what it still reads, leaves the arena, or
+        the outputs are incomplete at the end
     """
-    graph = plan.graph
-    if sorted(plan.order) != list(range(len(graph.ops))):
-        raise PlanError("the order does not run every operator exactly once")
-    where = _locations(plan)
-    held: dict[int, tuple[int, int]] = {}  # tensor -> its intact range in the arena
-    external = {t for t, x in enumerate(graph.tensors) if x.home is Home.INPUT}
-    for index in plan.order:
-        op = graph.ops[index]
-        for t in op.inputs:
-            if t in where and held.get(t) != where[t]:
-                raise PlanError(f"{op.name} reads {graph.tensors[t].name}, which is not (or no longer) in memory")
-            if t not in where and t not in external:
-                raise PlanError(f"{op.name} reads {graph.tensors[t].name}, which nobody has written")
-        external.update(t for t in op.outputs if t not in where)
-        if op.view:
-            _check_view(graph, index, where)
-            out = op.outputs[0]
-            if out in where:
-                held[out] = where[out]
-            continue
-        written = [where[t] for t in op.outputs if t in where]
-        _check_writes(plan, index, where, written)
-        scratch = _scratch_range(plan, index)
-        for low, high in [*written, *([scratch] if scratch else [])]:
-            held = {t: r for t, r in held.items() if r[1] <= low or high <= r[0]}
-        held.update({t: where[t] for t in op.outputs if t in where})
+    _Replay(plan).run()
 
 
-def _locations(plan: Plan) -> dict[int, tuple[int, int]]:
-    """Arena range of every tensor the caller does not own; views of caller-owned tensors are the caller's."""
-    graph = plan.graph
-    owned = {t for t, x in enumerate(graph.tensors) if x.home is not Home.ARENA}
-    views = [op for op in graph.ops if op.view]
-    for op in reversed(views):  # up to what a caller's tensor is a view of ...
-        if op.outputs[0] in owned:
-            owned.add(op.inputs[0])
-    for op in views:  # ... and down to all its other views
-        if op.inputs[0] in owned:
-            owned.add(op.outputs[0])
-    where: dict[int, tuple[int, int]] = {}
-    for t, tensor in enumerate(graph.tensors):
-        if t in owned or tensor.size_bytes == 0:
-            continue
-        blocks = [b for b in plan.blocks if t in b.tensors]
-        if len(blocks) != 1:
-            raise PlanError(f"{tensor.name} has {len(blocks)} places")
-        block = blocks[0]
-        if tensor.size_bytes > block.size_bytes:
-            raise PlanError(f"{tensor.name} is larger than its block")
-        if block.offset < 0 or block.offset + block.size_bytes > plan.arena_bytes:
-            raise PlanError(f"{tensor.name} lies outside the arena")
-        if block.offset % 8:
-            raise PlanError(f"{tensor.name} is not aligned")
-        where[t] = (block.offset, block.offset + tensor.size_bytes)
-    return where
+class _Replay:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.graph: Graph = plan.graph
+        sizes = [t.size_bytes for t in self.graph.tensors]
+        self.base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.ramp: NDArray[np.int32] = np.arange(int(self.base[-1]) + 1, dtype=np.int32)
+        self.arena: NDArray[np.int32] = np.full(plan.arena_bytes, RUBBISH, np.int32)
+        self.outside: NDArray[np.int32] = np.full(
+            int(self.base[-1]) + 1, RUBBISH, np.int32
+        )  # callers' buffers, by label
+        self.where: dict[int, Place] = {}  # places of tensors that outlive a stage
+        self.sums: dict[int, int] = {}  # operator -> how many rows it has summed up
+
+    def run(self) -> None:
+        done: list[int] = []
+        for t, x in enumerate(self.graph.tensors):
+            if x.home is Home.CALLER and t not in self.graph.producer:
+                self.outside[self.base[t] : self.base[t + 1]] = self.ramp[self.base[t] : self.base[t + 1]]
+            places = [stage.places[t] for stage in self.plan.stages if t in stage.places]
+            if x.home is Home.INPUT and places:
+                self.where[t] = places[0]
+        self._load_inputs()
+        for stage in self.plan.stages:
+            self._stage(stage)
+            done += [run.op for group in stage.groups for run in group.schedule.runs]
+        if sorted(done) != list(range(len(self.graph.ops))):
+            raise PlanError("the stages do not run every operator exactly once")
+        for t in self.graph.outputs:
+            for r in range(self.graph.tensors[t].rows):
+                self._check(self._full(t, self.where.get(t), r, 0, self.graph.tensors[t].columns), "the caller", t)
+
+    def _load_inputs(self) -> None:
+        for t, place in self.where.items():
+            for r in range(self.graph.tensors[t].rows):
+                for piece in self._full(t, place, r, 0, self.graph.tensors[t].columns):
+                    self._write(piece, self.graph.tensors[t].name)
+
+    def _stage(self, stage: PlannedStage) -> None:
+        for t, place in stage.places.items():
+            if self.where.setdefault(t, place) != place:
+                raise PlanError(f"{self.graph.tensors[t].name} moves between stages")
+        for t in range(stage.begin, stage.end + 1):
+            for group in stage.groups:
+                g = group.schedule
+                y, rest = divmod(t - g.delay, g.period)
+                if rest == 0 and g.first <= y <= g.last:
+                    for q in range(g.first_segment, g.last_segment + 1):
+                        self._segment(stage, Firing(group, y, q))
+
+    def _segment(self, stage: PlannedStage, firing: Firing) -> None:
+        for run in firing.group.schedule.runs:
+            rows = _span(run.rows.step, run.rows.begin, run.rows.end, run.rows.limit, firing.y)
+            columns = self._columns(firing, run.op, firing.q)
+            for r in range(*rows):
+                if self.graph.ops[run.op].kind is Kind.WHOLE:
+                    self._whole(stage, firing, run.op)
+                elif columns[0] < columns[1]:
+                    self._row(stage, firing, run.op, r, columns)
+        for t in firing.group.staged:
+            self._keep_and_shift(firing, t)
+
+    def _columns(self, firing: Firing, op: int, q: int) -> tuple[int, int]:
+        c = next(run.columns for run in firing.group.schedule.runs if run.op == op)
+        return _span(c.step, c.begin, c.end, c.limit, q)
+
+    def _row(self, stage: PlannedStage, firing: Firing, op: int, r: int, columns: tuple[int, int]) -> None:
+        x = self.graph.ops[op]
+        reads: list[tuple[int, Piece]] = []
+        for position, t in enumerate(x.inputs):
+            source = self.graph.tensors[t]
+            w, v = x.rows[position], x.columns[position]
+            line = r if not stage.bottom_up else self.graph.op_rows(op) - 1 - r
+            left = max(0, columns[0] * v.stride - v.before)
+            right = min(source.columns, (columns[1] - 1) * v.stride - v.before + (v.kernel - 1) * v.dilation + 1)
+            for tap in range(w.kernel):
+                row = line * w.stride - w.before + tap * w.dilation
+                if 0 <= row < source.rows and left < right:
+                    pieces = list(
+                        self._pieces(stage, firing, t, source.rows - 1 - row if stage.bottom_up else row, left, right)
+                    )
+                    self._check(pieces, x.name, t)
+                    reads += [(position, piece) for piece in pieces]
+        writes: list[Piece] = []
+        if x.kind is Kind.ROWS:
+            writes = list(self._pieces(stage, firing, x.outputs[0], r, *columns))
+        elif columns[1] == self.graph.op_columns(op) and r == self.graph.op_rows(op) - 1:
+            out = self.graph.tensors[x.outputs[0]]
+            for row in range(out.rows):
+                writes += self._pieces(stage, firing, x.outputs[0], row, 0, out.columns)
+        self._call(stage, firing, op, reads, writes)
+
+    def _whole(self, stage: PlannedStage, firing: Firing, op: int) -> None:
+        x = self.graph.ops[op]
+        reads: list[tuple[int, Piece]] = []
+        writes: list[Piece] = []
+        for position, t in enumerate(x.inputs):
+            for row in range(self.graph.tensors[t].rows):
+                pieces = list(self._pieces(stage, firing, t, row, 0, self.graph.tensors[t].columns))
+                self._check(pieces, x.name, t)
+                reads += [(position, piece) for piece in pieces]
+        for t in x.outputs:
+            for row in range(self.graph.tensors[t].rows):
+                writes += self._pieces(stage, firing, t, row, 0, self.graph.tensors[t].columns)
+        self._call(stage, firing, op, reads, writes)
+
+    def _call(
+        self, stage: PlannedStage, firing: Firing, op: int, reads: list[tuple[int, Piece]], writes: list[Piece]
+    ) -> None:
+        x = self.graph.ops[op]
+        blocks: list[tuple[int, int]] = []
+        if x.scratch_bytes:
+            if firing.group.scratch is None:
+                raise PlanError(f"{x.name} has no scratch")
+            blocks.append((firing.group.scratch, x.scratch_bytes))
+        if x.accumulator_bytes:
+            if op not in stage.sums:
+                raise PlanError(f"{x.name} has no accumulator")
+            blocks.append((stage.sums[op], x.accumulator_bytes))
+        for k, block in enumerate(blocks):
+            taken = [*blocks[:k], *((p.address, p.size) for p in writes), *((p.address, p.size) for _, p in reads)]
+            if any(_overlap(block, other) for other in taken):
+                raise PlanError(f"{x.name}: its working memory overlaps what it reads or writes")
+        for out in writes:
+            for position, piece in reads:
+                same = position in x.in_place and out.size == piece.size and out.address <= piece.address
+                same = same and (x.kind is Kind.ROWS or out.address == piece.address)
+                if not same and _overlap((out.address, out.size), (piece.address, piece.size)):
+                    raise PlanError(f"{x.name} writes over what it is reading")
+        if x.accumulator_bytes:
+            self._sum_up(x, op, stage.sums[op])
+        if x.scratch_bytes and firing.group.scratch is not None:
+            self._fill(firing.group.scratch, x.scratch_bytes, RUBBISH, f"scratch of {x.name}")
+        for piece in writes:
+            self._write(piece, x.name)
+
+    def _sum_up(self, x: Op, op: int, start: int) -> None:
+        label = -2 - op
+        if self.sums.get(op, 0) and not (self.arena[start : start + x.accumulator_bytes] == label).all():
+            raise PlanError(f"the sums of {x.name} were overwritten")
+        self.sums[op] = self.sums.get(op, 0) + 1
+        self._fill(start, x.accumulator_bytes, label, f"sums of {x.name}")
+
+    def _keep_and_shift(self, firing: Firing, t: int) -> None:
+        """Between two segments: older rows take the columns that are through, the rest moves to the front."""
+        g, place = firing.group.schedule, firing.group.staged[t]
+        x = self.graph.tensors[t]
+        run = next(r for r in g.runs if r.op == self.graph.producer[t])
+        lo, hi = _span(run.rows.step, run.rows.begin, run.rows.end, run.rows.limit, firing.y)
+        made = self._columns(firing, run.op, firing.q)[1]
+        here, there = self._staged_from(firing, t, firing.q), self._staged_from(firing, t, firing.q + 1)
+        last = firing.q == g.last_segment
+        for r in range(lo, hi):
+            start = place.staging + (r - lo) * place.line_bytes
+            line = self.arena[start : start + (made - here) * x.pixel_bytes].copy()
+            through = (made if last else there) - here
+            if place.kept is not None and r >= hi - place.kept.layout.modulus:
+                target = (
+                    place.kept.offset + r % place.kept.layout.modulus * place.kept.layout.outer + here * x.pixel_bytes
+                )
+                self._copy(target, line[: through * x.pixel_bytes], x.name)
+            if not last:
+                self._copy(start, line[through * x.pixel_bytes :], x.name)
+
+    def _staged_from(self, firing: Firing, t: int, q: int) -> int:
+        """First column that the staging buffer holds in segment ``q``: where the consumer's first window begins."""
+        consumer = self.graph.consumers[t][0]
+        v = self.graph.ops[consumer].columns[self.graph.ops[consumer].inputs.index(t)]
+        done = self._columns(firing, consumer, q - 1)[1]
+        return min(max(0, done * v.stride - v.before), self._columns(firing, self.graph.producer[t], q - 1)[1])
+
+    def _pieces(self, stage: PlannedStage, firing: Firing, t: int, r: int, x0: int, x1: int) -> Iterator[Piece]:
+        """Bytes of columns ``x0..x1-1`` of a row, rows counted in the order of the stage."""
+        x, place = self.graph.tensors[t], firing.group.staged.get(t)
+        real = x.rows - 1 - r if stage.bottom_up else r
+        if place is None:
+            ring = t in stage.places and stage.places[t].layout.inner == 0 and stage.places[t].layout.modulus > 1
+            yield from self._full(t, stage.places.get(t), real, x0, x1, r if ring else real)
+            return
+        run = next(run for run in firing.group.schedule.runs if run.op == self.graph.producer[t])
+        lo, hi = _span(run.rows.step, run.rows.begin, run.rows.end, run.rows.limit, firing.y)
+        label = int(self.base[t]) + real * x.row_bytes + x0 * x.pixel_bytes
+        size = (x1 - x0) * x.pixel_bytes
+        if lo <= r < hi:
+            here = self._staged_from(firing, t, firing.q)
+            if x0 < here or (x1 - here) * x.pixel_bytes > place.line_bytes:
+                raise PlanError(f"columns {x0}..{x1} of {x.name} are not in its staging buffer")
+            yield Piece(place.staging + (r - lo) * place.line_bytes + (x0 - here) * x.pixel_bytes, label, size)
+        elif place.kept is None:
+            raise PlanError(f"row {r} of {x.name} is not kept")
+        else:
+            slot = r % place.kept.layout.modulus * place.kept.layout.outer
+            yield Piece(place.kept.offset + slot + x0 * x.pixel_bytes, label, size)
+
+    def _full(
+        self, t: int, place: Place | None, row: int, x0: int, x1: int, slot: int | None = None
+    ) -> Iterator[Piece]:
+        x = self.graph.tensors[t]
+        plane, pixel = x.size_bytes // x.planes, x.pixel_bytes // x.planes
+        for p in range(x.planes):
+            inside = p * plane + (row * x.columns + x0) * pixel
+            label, size = int(self.base[t]) + inside, (x1 - x0) * pixel
+            if place is None:
+                if x.home is not Home.CALLER and x.size_bytes:
+                    raise PlanError(f"{x.name} has no place")
+                yield Piece(EXTERNAL, label, size)
+            elif x.planes > 1:
+                yield Piece(place.offset + inside, label, size)
+            else:
+                m = place.layout
+                r = row if slot is None else slot
+                yield Piece(place.offset + r % m.modulus * m.outer + r // m.modulus * m.inner + x0 * pixel, label, size)
+
+    def _check(self, pieces: list[Piece] | Iterator[Piece], reader: str, t: int) -> None:
+        for p in pieces:
+            memory, at = (self.arena, p.address) if p.address >= 0 else (self.outside, p.label)
+            if not np.array_equal(memory[at : at + p.size], self.ramp[p.label : p.label + p.size]):
+                raise PlanError(f"{reader} reads {self.graph.tensors[t].name}, which is not (or no longer) there")
+
+    def _write(self, piece: Piece, writer: str) -> None:
+        content = self.ramp[piece.label : piece.label + piece.size]
+        if piece.address == EXTERNAL:
+            self.outside[piece.label : piece.label + piece.size] = content
+        else:
+            self._copy(piece.address, content, writer)
+
+    def _copy(self, address: int, content: NDArray[np.int32], writer: str) -> None:
+        if address < 0 or address + len(content) > len(self.arena):
+            raise PlanError(f"{writer} leaves the arena")
+        self.arena[address : address + len(content)] = content
+
+    def _fill(self, start: int, size: int, label: int, writer: str) -> None:
+        self._copy(start, np.full(size, label, np.int32), writer)
 
 
-def _check_view(graph: Graph, index: int, where: dict[int, tuple[int, int]]) -> None:
-    op = graph.ops[index]
-    if where.get(op.inputs[0]) != where.get(op.outputs[0]):
-        raise PlanError(f"{op.name} is a view, but its output lies elsewhere")
+def _overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return min(a[0], b[0]) >= 0 and a[0] < b[0] + b[1] and b[0] < a[0] + a[1]
 
 
-def _check_writes(plan: Plan, index: int, where: dict[int, tuple[int, int]], written: list[tuple[int, int]]) -> None:
-    op = plan.graph.ops[index]
-    ranges = list(written)
-    scratch = _scratch_range(plan, index)
-    if scratch:
-        ranges.append(scratch)
-    for i, a in enumerate(ranges):
-        if any(a[0] < b[1] and b[0] < a[1] for b in ranges[i + 1 :]):
-            raise PlanError(f"{op.name}: outputs or scratch overlap each other")
-    for position, t in enumerate(op.inputs):
-        if t not in where:
-            continue
-        low, high = where[t]
-        for k, (start, end) in enumerate(ranges):
-            if low < end and start < high:
-                allowed = k == 0 and written and position in op.in_place_inputs and (low, high) == (start, end)
-                if not allowed:
-                    raise PlanError(f"{op.name} writes over its input {plan.graph.tensors[t].name}")
-
-
-def _scratch_range(plan: Plan, index: int) -> tuple[int, int] | None:
-    need = plan.graph.ops[index].scratch_bytes
-    if not need:
-        return None
-    blocks = [b for b in plan.blocks if b.scratch_of == index]
-    name = plan.graph.ops[index].name
-    if len(blocks) != 1:
-        raise PlanError(f"{name} has {len(blocks)} scratch buffers")
-    block = blocks[0]
-    if block.size_bytes < need or block.offset < 0 or block.offset + need > plan.arena_bytes or block.offset % 8:
-        raise PlanError(f"{name}: scratch is too small, misaligned or outside the arena")
-    return block.offset, block.offset + need
+def _span(step: int, begin: int, end: int, limit: int, i: int) -> tuple[int, int]:
+    return max(0, min(limit, step * i + begin)), max(0, min(limit, step * i + end))

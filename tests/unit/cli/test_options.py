@@ -49,12 +49,13 @@ def test_output_format_is_mlf(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_issue_s_flags_parse() -> None:
     line = (
         "compile --target tinyml/nrf52840dk m.tflite -o out.tar --output-format mlf --rounding single --quantized-io "
-        "--pass-config a.b=1 --pass-config c=d --dump-ir ir --module-name kws"
+        "--pass-config a.b=1 --pass-config c=d --dump-ir ir --module-name kws --fusion off"
     )
     args = build_parser().parse_args(line.split())
     assert (args.target, args.model, args.output) == ("tinyml/nrf52840dk", Path("m.tflite"), Path("out.tar"))
     assert (args.rounding, args.quantized_io, args.module_name) == ("single", True, "kws")
     assert (args.pass_config, args.dump_ir) == (["a.b=1", "c=d"], Path("ir"))
+    assert args.fusion == "off"
     assert args.run is compile_command.run
 
 

@@ -1,0 +1,82 @@
+"""Addresses in the emitted main function: the caller's pointers, or offsets in the workspace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.ir import PointerType, PrimType
+
+from tvm_tiny import planner
+from tvm_tiny.ops import Program
+
+
+class Buffers:
+    """Typed pointers to the bytes of a program's tensors as a plan places them."""
+
+    def __init__(self, program: Program, plan: planner.Plan) -> None:
+        self._program = program
+        self._plan = plan
+        self._workspace = pointer("workspace", "uint8")
+        self._roots = program.graph.view_roots()
+        self._views: dict[tuple[str, str], tirx.Var] = {}  # (pointer name, dtype) -> buffer over it
+        tensors = program.graph.tensors
+        self._external = {
+            t: pointer(f"{kind}_{i}", tensors[t].dtype)
+            for kind, ids in (("input", program.inputs), ("output", program.outputs))
+            for i, t in enumerate(ids)
+        }
+        self._owner = {self._roots[t]: p for t, p in self._external.items()}
+
+    def parameters(self) -> list[tirx.Var]:
+        """Main's parameters: inputs, outputs, the workspace."""
+        ids = (*self._program.inputs, *self._program.outputs)
+        return [*(self._external[t] for t in ids), self._workspace]
+
+    def name_of(self, tensor: int) -> str:
+        """Name of main's parameter for an input or output."""
+        return str(self._external[tensor].name)
+
+    def declarations(self) -> list[tirx.Stmt]:
+        """What has to stand in front of all code that uses the addresses handed out."""
+        pointers = {p.name: p for p in self.parameters()}
+        return [tirx.DeclBuffer(b, data=pointers[name]) for (name, _), b in self._views.items()]
+
+    def address(self, stage: planner.PlannedStage, tensor: int, element: Any = 0) -> tirx.Expr:
+        """Pointer to an element behind the first byte of a tensor (or of its ring) while ``stage`` runs."""
+        info = self._program.graph.tensors[tensor]
+        owner = self._owner.get(self._roots[tensor])
+        if owner is not None:
+            return tirx.address_of(self._view(owner, info.dtype)[element])
+        place = stage.places.get(self._roots[tensor])
+        start = place.offset // np.dtype(info.dtype).itemsize if place else 0  # None: a tensor without bytes
+        return tirx.address_of(self._view(self._workspace, info.dtype)[start + element])
+
+    def row(self, stage: planner.PlannedStage, tensor: int, row: Any) -> tirx.Expr:
+        """Pointer to a row of an image of one batch."""
+        info = self._program.graph.tensors[tensor]
+        slots = self.ring_rows(stage, tensor)
+        slot = row if slots is None else tirx.truncmod(row, slots)
+        return self.address(stage, tensor, slot * (info.row_bytes // np.dtype(info.dtype).itemsize))
+
+    def ring_rows(self, stage: planner.PlannedStage, tensor: int) -> int | None:
+        """Rows of a tensor's ring; None where the whole tensor is there."""
+        place = stage.places.get(self._roots[tensor])
+        return None if place is None else place.ring_rows
+
+    def scratch(self, offset: int) -> tirx.Expr:
+        """Pointer to working memory."""
+        return tirx.address_of(self._view(self._workspace, "uint8")[offset])
+
+    def _view(self, base: tirx.Var, dtype: str) -> tirx.Var:
+        key = (str(base.name), dtype)
+        if key not in self._views:
+            size = max(1, self._plan.arena_bytes) if base.name == "workspace" else 1 << 30
+            self._views[key] = tirx.decl_buffer((size,), dtype, name=f"{base.name}_{dtype}", data=base)
+        return self._views[key]
+
+
+def pointer(name: str, dtype: str) -> tirx.Var:
+    """A pointer parameter."""
+    return tirx.Var(name, PointerType(PrimType(dtype), "global"))

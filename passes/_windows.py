@@ -1,0 +1,39 @@
+"""Which input positions an operator's output position needs: what the planner knows of an operator's arithmetic."""
+
+from __future__ import annotations
+
+from tvm import relax
+
+from tvm_tiny.ops import Kernel, is_tinyml_call, op_name, params_of
+from tvm_tiny.planner import Window
+
+_CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # where the weight's KH and KW are
+_POOLS = {"qavg_pool2d", "qmax_pool2d"}
+_ELEMENTWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize"}
+
+
+def windows_of(call: relax.Call, kernel: Kernel) -> tuple[Window, Window] | None:
+    """Windows along rows and columns, the same for every activation input.
+
+    None for what needs whole tensors: kernels of that granularity, batches, and operators that scale rows.
+    """
+    if kernel.granularity != "row" or not is_tinyml_call(call) or int(call.ty.shape.values[0]) != 1:
+        return None
+    name = op_name(call)
+    if name in _ELEMENTWISE:
+        return Window(), Window()
+    params = params_of(call)
+    if name in _POOLS:
+        rows, columns = (
+            Window(k, s, before)
+            for k, s, before in zip(params.pool_size, params.strides, params.padding[:2], strict=True)
+        )
+        return rows, columns
+    if name in _CONVOLUTIONS:
+        taps = [int(d) for d in call.args[1].ty.shape.values][_CONVOLUTIONS[name]]
+        rows, columns = (
+            Window(k, s, before, d)
+            for k, s, before, d in zip(taps, params.strides, params.padding[:2], params.dilation, strict=True)
+        )
+        return rows, columns
+    return None

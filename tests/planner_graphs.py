@@ -1,0 +1,155 @@
+"""Random networks and random ways to run them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window
+from tvm_tiny.planner.program import Group, Program, Stage
+from tvm_tiny.planner.schedule import NotSchedulableError, schedule_stage
+
+
+def output_size(n: int, w: Window, after: int) -> int:
+    """Positions of a window that fit into ``n`` inputs with padding."""
+    return (n + w.before + after - w.extent) // w.stride + 1
+
+
+class Builder:
+    """Adds layers one by one; tensor 0 is the input."""
+
+    def __init__(self, rows: int, columns: int, channels: int, planes: int = 1) -> None:
+        self.tensors = [Tensor("input", rows, columns, channels, planes, Home.INPUT)]
+        self.ops: list[Op] = []
+
+    def tensor(self, rows: int, columns: int, channels: int) -> int:
+        self.tensors.append(Tensor(f"t{len(self.tensors)}", rows, columns, channels))
+        return len(self.tensors) - 1
+
+    def conv(
+        self, x: int, channels: int, rows: Window, columns: Window, after: tuple[int, int], scratch: int = 0
+    ) -> int:
+        t = self.tensors[x]
+        y = self.tensor(output_size(t.rows, rows, after[0]), output_size(t.columns, columns, after[1]), channels)
+        z = self.tensors[y]
+        macs = z.size_bytes * t.pixel_bytes * rows.kernel * columns.kernel
+        self.ops.append(Op(f"conv{y}", Kind.ROWS, (x,), (y,), (rows,), (columns,), scratch, macs=macs))
+        return y
+
+    def add(self, a: int, b: int) -> int:
+        t = self.tensors[a]
+        y = self.tensor(t.rows, t.columns, t.pixel_bytes)
+        in_place = (0, 1) if a != b else ()
+        self.ops.append(Op(f"add{y}", Kind.ROWS, (a, b), (y,), (Window(),) * 2, (Window(),) * 2, in_place=in_place))
+        return y
+
+    def mean(self, x: int) -> int:
+        t = self.tensors[x]
+        y = self.tensor(1, 1, t.pixel_bytes)
+        sums = 4 * t.pixel_bytes
+        self.ops.append(Op(f"mean{y}", Kind.REDUCE, (x,), (y,), (Window(),), (Window(),), accumulator_bytes=sums))
+        return y
+
+    def dense(self, x: int, outputs: int) -> int:
+        y = self.tensor(1, 1, outputs)
+        self.ops.append(Op(f"dense{y}", Kind.WHOLE, (x,), (y,), scratch_bytes=8))
+        return y
+
+    def view(self, x: int) -> int:
+        y = self.tensor(1, 1, self.tensors[x].size_bytes)
+        self.ops.append(Op(f"view{y}", Kind.VIEW, (x,), (y,)))
+        return y
+
+    def graph(self, *outputs: int) -> Graph:
+        return Graph(tuple(self.tensors), tuple(self.ops), outputs)
+
+
+@st.composite
+def windows(draw: st.DrawFn, size: int) -> tuple[Window, int]:
+    """A window over ``size`` positions, and padding behind them, with at least one output position."""
+    kernel = draw(st.integers(1, 7))
+    stride = draw(st.sampled_from((1, 1, 1, 2, 2, 3)))
+    dilation = draw(st.sampled_from((1, 1, 1, 2)))
+    extent = (kernel - 1) * dilation + 1
+    before = draw(st.integers(0, extent - 1))
+    after = draw(st.integers(max(0, extent - size - before), max(0, extent - size - before, extent - 1)))
+    return Window(kernel, stride, before, dilation), after
+
+
+@st.composite
+def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
+    """Convolutions, residual adds, parallel branches, a mean or a dense end."""
+    planes = draw(st.sampled_from((1, 1, 3)))
+    channels = 3 if planes == 3 else draw(st.integers(1, 9))
+    b = Builder(draw(st.integers(1, 17)), draw(st.integers(1, 13)), channels, planes)
+    x = 0
+    live = [0]
+    for _ in range(draw(st.integers(1, layers))):
+        t = b.tensors[x]
+        kind = draw(st.sampled_from(("conv", "conv", "conv", "point", "add", "branch")))
+        if kind == "conv":
+            (rows, below), (columns, right) = draw(windows(t.rows)), draw(windows(t.columns))
+            scratch = draw(st.sampled_from((0, 0, 24)))
+            x = b.conv(x, draw(st.integers(1, 12)), rows, columns, (below, right), scratch)
+        elif kind == "point":
+            x = b.conv(x, draw(st.integers(1, 16)), Window(), Window(), (0, 0))
+        elif kind == "add":
+            same = [o for o in live if _shape(b.tensors[o]) == _shape(t) and b.tensors[o].planes == t.planes == 1]
+            x = b.add(x, draw(st.sampled_from(same))) if same else x
+        else:
+            # Two paths with the same windows meet again.
+            (rows, below), (columns, right) = draw(windows(t.rows)), draw(windows(t.columns))
+            left = b.conv(x, 5, rows, columns, (below, right))
+            other = b.conv(x, 7, rows, columns, (below, right))
+            x = b.add(left, b.conv(other, 5, Window(), Window(), (0, 0)))
+        live.append(x)
+    outputs = [x]
+    if draw(st.booleans()) and x:
+        outputs = [b.dense(b.view(b.mean(x)), 4)]
+    if draw(st.integers(0, 4)) == 0:
+        outputs.append(draw(st.sampled_from([t for t in live if t and t not in outputs] or outputs)))
+    if x == 0:
+        outputs = [b.conv(x, 2, Window(), Window(), (0, 0))]
+    return b.graph(*dict.fromkeys(outputs))
+
+
+def _shape(t: Tensor) -> tuple[int, int, int]:
+    return t.rows, t.columns, t.pixel_bytes
+
+
+@st.composite
+def programs(draw: st.DrawFn, graph: Graph) -> Program:
+    """Random cuts, groups, segment widths, delays, directions and recomputation, as far as they can be scheduled."""
+    stages: list[Stage] = []
+    start, n = 0, len(graph.ops)
+    while start < n:
+        end = draw(st.integers(start + 1, n))
+        stage = draw(_stages(graph, start, end))
+        if stage is None:
+            end = start + 1
+            stage = Stage((Group((start,)),), (), draw(st.booleans()))
+        stages.append(stage)
+        start = end
+    return Program(tuple(stages))
+
+
+@st.composite
+def _stages(draw: st.DrawFn, graph: Graph, start: int, end: int) -> Stage | None:
+    groups: list[Group] = []
+    at = start
+    while at < end:
+        to = draw(st.integers(at + 1, end))
+        made = [t for op in range(at, to - 1) for t in graph.ops[op].outputs]
+        alone = [t for t in made if len(graph.consumers[t]) == 1 and t not in graph.outputs]
+        again = frozenset(t for t in alone if draw(st.integers(0, 3)) == 0)
+        segment = draw(st.integers(1, 6)) if to - at > 1 else 0
+        if to - at > 1 and any(graph.ops[op].kind is Kind.WHOLE for op in range(at, to)):
+            return None
+        groups.append(Group(tuple(range(at, to)), segment, again))
+        at = to
+    late = tuple(draw(st.integers(0, 2)) for _ in groups) if draw(st.booleans()) else ()
+    stage = Stage(tuple(groups), late, draw(st.booleans()))
+    try:
+        schedule_stage(graph, stage)
+    except NotSchedulableError:
+        return None
+    return stage

@@ -1,0 +1,120 @@
+"""Plans broken on purpose: the replay must notice every one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.planner_graphs import Builder
+from tvm_tiny.planner.assemble import assemble, place_program
+from tvm_tiny.planner.graph import Graph, Window, stream_input, without_views
+from tvm_tiny.planner.offsets import ALIGNMENT
+from tvm_tiny.planner.plan import Plan, PlannedGroup, PlannedStage
+from tvm_tiny.planner.program import Group, Program, Stage
+from tvm_tiny.planner.verify import PlanError, verify
+
+
+def network() -> Graph:
+    """Convolutions with segments, a residual add, a stride, a mean, a dense end."""
+    b = Builder(12, 9, 3)
+    same, edge = Window(3, 1, 1), (1, 1)
+    a = b.conv(0, 8, same, same, edge, scratch=16)
+    wide = b.conv(a, 24, Window(), Window(), (0, 0), scratch=8)
+    deep = b.conv(wide, 24, same, same, edge)
+    c = b.add(a, b.conv(deep, 8, Window(), Window(), (0, 0)))
+    d = b.conv(c, 16, Window(3, 2, 0), Window(3, 2, 1), (1, 1), scratch=32)
+    return without_views(b.graph(b.dense(b.view(b.mean(d)), 5)))
+
+
+def plans() -> Iterator[tuple[str, Plan]]:
+    for streamed in (False, True):
+        graph = stream_input(network(), 0) if streamed else network()
+        k = int(streamed)
+        source = (Group((0,)),) if streamed else ()
+        tail = (Group((k + 5,)), Group((k + 6,)))
+        rows = Stage((*source, *(Group((k + i,)) for i in range(5)), *tail))
+        columns = Stage((*source, Group((k,)), Group((k + 1, k + 2, k + 3, k + 4), 2), *tail))
+        for name, stage in (("rows", rows), ("columns", columns)):
+            program = Program((stage, Stage((Group((k + 7,)),))))
+            yield f"{name}-{'streamed' if streamed else 'resident'}", assemble(graph, place_program(graph, program), 0)
+
+
+def with_stage(plan: Plan, index: int, stage: PlannedStage) -> Plan:
+    return replace(plan, stages=(*plan.stages[:index], stage, *plan.stages[index + 1 :]))
+
+
+def with_group(plan: Plan, s: int, g: int, group: PlannedGroup) -> Plan:
+    groups = plan.stages[s].groups
+    return with_stage(plan, s, replace(plan.stages[s], groups=(*groups[:g], group, *groups[g + 1 :])))
+
+
+def mutations(plan: Plan) -> Iterator[tuple[str, Plan]]:
+    yield "arena smaller", replace(plan, arena_bytes=plan.arena_bytes - ALIGNMENT)
+    for s, stage in enumerate(plan.stages):
+        yield f"stage {s} missing", replace(plan, stages=plan.stages[:s] + plan.stages[s + 1 :])
+        yield f"stage {s} twice", replace(plan, stages=(*plan.stages, stage))
+        yield f"stage {s} ends early", with_stage(plan, s, replace(stage, end=stage.end - 1))
+        for t, place in stage.places.items():
+            others = {k: v for k, v in stage.places.items() if k != t}
+            yield f"{s}: tensor {t} nowhere", with_stage(plan, s, replace(stage, places=others))
+            changed = [
+                ("low", replace(place, offset=-ALIGNMENT)),
+                ("high", replace(place, offset=plan.arena_bytes - 1)),
+            ]
+            if place.layout.inner == 0 and place.layout.modulus > 1:
+                short = replace(place.layout, modulus=place.layout.modulus - 1)
+                changed.append(("short", replace(place, layout=short)))
+            for name, new in changed:
+                yield f"{s}: tensor {t} {name}", with_stage(plan, s, replace(stage, places={**others, t: new}))
+        for g, group in enumerate(stage.groups):
+            yield from _timing(plan, s, g, group)
+            yield from _inside(plan, s, g, group)
+
+
+def _timing(plan: Plan, s: int, g: int, group: PlannedGroup) -> Iterator[tuple[str, Plan]]:
+    x = group.schedule
+    changed = [("last", replace(x, last=x.last - 1))]
+    if x.first < x.last:
+        changed.append(("period", replace(x, period=x.period + 1)))
+    if g and any(t in plan.stages[s].places for t in plan.graph.ops[x.runs[0].op].inputs):
+        changed.append(("early", replace(x, delay=x.delay - x.period)))
+    if x.last_segment > x.first_segment:
+        changed.append(("right edge", replace(x, last_segment=x.last_segment - 1)))
+        changed.append(("left edge", replace(x, first_segment=0)))
+    for name, new in changed:
+        yield f"{s}.{g}: {name}", with_group(plan, s, g, replace(group, schedule=new))
+
+
+def _inside(plan: Plan, s: int, g: int, group: PlannedGroup) -> Iterator[tuple[str, Plan]]:
+    for t, place in group.staged.items():
+        changed = [("line", replace(place, line_bytes=place.line_bytes - plan.graph.tensors[t].pixel_bytes))]
+        if place.kept is not None:
+            changed.append(("kept on staging", replace(place, staging=place.kept.offset)))
+            changed.append(("not kept", replace(place, kept=None)))
+            if place.kept.layout.modulus > 1:
+                short = replace(place.kept.layout, modulus=place.kept.layout.modulus - 1)
+                changed.append(("kept short", replace(place, kept=replace(place.kept, layout=short))))
+        for name, new in changed:
+            staged = replace(group, staged={**group.staged, t: new})
+            yield f"{s}.{g}: staged {t} {name}", with_group(plan, s, g, staged)
+    if group.scratch is not None:
+        first = plan.graph.ops[group.schedule.runs[0].op]
+        inputs = [p.offset for t, p in plan.stages[s].places.items() if t in first.inputs]
+        for target in [None, *inputs, plan.arena_bytes - 1]:
+            yield f"{s}.{g}: scratch at {target}", with_group(plan, s, g, replace(group, scratch=target))
+
+
+CASES = [(f"{name}: {what}", broken) for name, plan in plans() for what, broken in mutations(plan)]
+
+
+@pytest.mark.parametrize("plan", [p for _, p in plans()], ids=[n for n, _ in plans()])
+def test_the_unbroken_plan_passes(plan: Plan) -> None:
+    verify(plan)
+
+
+@pytest.mark.parametrize("plan", [p for _, p in CASES], ids=[n for n, _ in CASES])
+def test_a_broken_plan_is_caught(plan: Plan) -> None:
+    with pytest.raises(PlanError):
+        verify(plan)

@@ -1,0 +1,178 @@
+"""Ways to run a given run of operators as one stage, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from tvm_tiny.planner.buffers import stage_peak
+from tvm_tiny.planner.graph import Graph, Kind
+from tvm_tiny.planner.liveness import IntArray, executed_rows
+from tvm_tiny.planner.program import Group, Stage
+from tvm_tiny.planner.schedule import NotSchedulableError, StageSchedule, schedule_stage
+
+Widths: TypeAlias = tuple[int, ...]  # of column segments that may be tried; none: whole rows only
+SEGMENTS: Widths = (8, 4)  # kernels work on groups of four pixels
+CALL_COST = 60  # instructions around one kernel call
+BYTE_COST = 0.75  # instructions per byte moved from a staging buffer to a ring
+_EXACT, _HEAD, _MIDDLE, _TAIL = 110, 32, 8, 20  # ticks looked at in a long stage
+
+
+@dataclass(frozen=True)
+class Option:
+    """A stage with its price.
+
+    Parameters
+    ----------
+    peak_bytes : live bytes at its worst step, tensors that pass through included
+    extra_macs : recomputation
+    overhead : instructions beyond whole-layer loops, estimated
+    """
+
+    stage: Stage
+    peak_bytes: int
+    extra_macs: int
+    overhead: float
+
+
+def price(graph: Graph, stage: Stage, *, exactly: bool = False) -> Option | None:
+    """Cost of a stage, or None when it cannot run that way."""
+    try:
+        schedule = schedule_stage(graph, stage)
+    except NotSchedulableError:
+        return None
+    peak, _ = stage_peak(graph, stage, schedule, None if exactly else _sample(schedule))
+    return Option(stage, peak, _extra_macs(graph, schedule), _overhead(graph, schedule))
+
+
+def make_stage(graph: Graph, ops: Sequence[int], segment: int) -> Stage:
+    """A ready-made way to run operators together; ``segment`` columns at a time where that saves memory, 0: none."""
+    return Stage(_blocks(graph, ops, segment) if segment else _singles(ops))
+
+
+def refine(
+    graph: Graph, option: Option, *, segments: Widths = SEGMENTS, extra_macs: int = 0, limit: int = 200
+) -> list[Option]:
+    """Hill climbing over merging, splitting, segment widths, delays and recomputation; every improvement, best last.
+
+    Parameters
+    ----------
+    extra_macs : that recomputation may cost in this stage
+    limit : neighbours looked at, at most
+    """
+    found = [option]
+    looked = 0
+    while looked <= limit:
+        best = found[-1]
+        for stage in _neighbours(graph, found[-1].stage, extra_macs > 0, segments):
+            looked += 1
+            trial = price(graph, stage)
+            if trial and trial.extra_macs <= extra_macs and _key(trial) < _key(best):
+                best = trial
+        if best is found[-1]:
+            break
+        found.append(best)
+    exact = (price(graph, x.stage, exactly=True) for x in found)
+    return [x for x in exact if x is not None]
+
+
+def _key(option: Option) -> tuple[int, int, float]:
+    return option.peak_bytes, option.extra_macs, option.overhead
+
+
+def _sample(schedule: StageSchedule) -> IntArray | None:
+    total = schedule.end - schedule.begin + 1
+    if total <= _EXACT:
+        return None
+    middle = schedule.begin + total // 2
+    picks = [(schedule.begin, _HEAD), (middle, _MIDDLE), (schedule.end - _TAIL + 1, _TAIL)]
+    return np.concatenate([np.arange(start, start + n, dtype=np.int64) for start, n in picks])
+
+
+def _singles(ops: Sequence[int]) -> tuple[Group, ...]:
+    return tuple(Group((op,)) for op in ops)
+
+
+def _blocks(graph: Graph, ops: Sequence[int], segment: int) -> tuple[Group, ...]:
+    """Groups that end where whole rows are kept anyway (forks) or cost little: narrower than the rows made next."""
+    groups: list[Group] = []
+    current: list[int] = []
+    for position, op in enumerate(ops):
+        current.append(op)
+        following = ops[position + 1] if position + 1 < len(ops) else None
+        forks = any(len(graph.consumers[t]) > 1 for t in graph.ops[op].outputs)
+        if following is None or forks or _row_bytes(graph, following) > _row_bytes(graph, op):
+            groups += _make_group(graph, current, segment)
+            current = []
+    return tuple(groups)
+
+
+def _make_group(graph: Graph, ops: Sequence[int], segment: int) -> list[Group]:
+    inside = set(ops)
+    feeds = all(any(c in inside for t in graph.ops[op].outputs for c in graph.consumers[t]) for op in ops[:-1])
+    if len(ops) > 1 and feeds and all(graph.ops[op].kind is not Kind.WHOLE and graph.ops[op].inputs for op in ops):
+        return [Group(tuple(ops), segment)]
+    return [Group((op,)) for op in ops]
+
+
+def _row_bytes(graph: Graph, op: int) -> int:
+    return graph.tensors[graph.ops[op].outputs[0]].row_bytes if graph.ops[op].kind is Kind.ROWS else 0
+
+
+def _neighbours(graph: Graph, stage: Stage, recompute: bool, segments: Widths) -> Iterator[Stage]:
+    groups = stage.groups
+    for k in range(len(groups) - 1):
+        for segment in segments:
+            merged = _make_group(graph, groups[k].ops + groups[k + 1].ops, segment)
+            if len(merged) == 1:
+                again = groups[k].recomputed | groups[k + 1].recomputed
+                yield _with(stage, k, k + 2, (replace(merged[0], recomputed=again),))
+    for k, group in enumerate(groups):
+        for segment in segments:
+            if group.segment not in (0, segment):
+                yield _with(stage, k, k + 1, (replace(group, segment=segment),))
+        for cut in range(1, len(group.ops)):
+            parts = (group.ops[:cut], group.ops[cut:])
+            halves = [Group(p, group.segment if len(p) > 1 else 0, _made_by(graph, p, group)) for p in parts]
+            yield _with(stage, k, k + 1, tuple(halves))
+        if not stage.late and len(groups) > 2:
+            yield replace(stage, late=tuple(int(i == k) for i in range(len(groups))))
+        if recompute and group.segment:
+            for op in group.ops[:-1]:
+                t = graph.ops[op].outputs[0]
+                if t not in group.recomputed:
+                    yield _with(stage, k, k + 1, (replace(group, recomputed=group.recomputed | {t}),))
+    for k in range(len(stage.late)):
+        for change in (-1, 1):
+            late = tuple(max(0, x + change * (i == k)) for i, x in enumerate(stage.late))
+            yield replace(stage, late=late if any(late) else ())
+
+
+def _made_by(graph: Graph, ops: Sequence[int], group: Group) -> frozenset[int]:
+    return group.recomputed & {t for op in ops[:-1] for t in graph.ops[op].outputs}
+
+
+def _with(stage: Stage, start: int, end: int, groups: tuple[Group, ...]) -> Stage:
+    return Stage((*stage.groups[:start], *groups, *stage.groups[end:]), (), stage.bottom_up)
+
+
+def _extra_macs(graph: Graph, schedule: StageSchedule) -> int:
+    extra = 0
+    for group in schedule.groups:
+        for run in group.runs:
+            if run.again:
+                rows = graph.op_rows(run.op)
+                extra += graph.ops[run.op].macs * (executed_rows(group, run) - rows) // rows
+    return extra
+
+
+def _overhead(graph: Graph, schedule: StageSchedule) -> float:
+    total = 0.0
+    for group in schedule.groups:
+        if group.last_segment > group.first_segment:
+            total += CALL_COST * (group.last_segment - group.first_segment) * sum(run.rows.limit for run in group.runs)
+        total += BYTE_COST * sum(graph.tensors[s.tensor].size_bytes for s in group.staged if s.kept_rows)
+    return total
