@@ -28,7 +28,8 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TargetError(f"cannot be read: {error.strerror}") from error
+        hints = ["a model compiled for a board file of your own needs that file to run; or give --board"]
+        raise TargetError(f"cannot be read: {error.strerror}", hints=hints) from error
     except UnicodeDecodeError as error:
         raise TargetError("is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:

@@ -52,7 +52,7 @@ def load_board_file(path: Path) -> Board:
     ------
     TargetError : naming file, key and what is expected
     """
-    return _load(path, source=str(path))
+    return _load(path, source=str(path.absolute()))
 
 
 def _load(path: Path, *, source: str) -> Board:

@@ -201,8 +201,13 @@ def _leaky_relu(op: _Op) -> list[Array]:
     return _table(op, lut.leaky_relu_table(alpha, *op.in_quant(), *op.out_quant, op.rounding, op.factors))
 
 
-def _relu(op: _Op, activation: str) -> list[Array]:
-    return _table(op, lut.relu_table(activation, *op.in_quant(), *op.out_quant, op.rounding, op.factors))
+def _relu(op: _Op) -> list[Array]:
+    return _table(op, lut.relu_table("relu", *op.in_quant(), *op.out_quant, op.rounding, op.factors))
+
+
+def _relu6(op: _Op) -> list[Array]:
+    """TFLite Micro takes the output's quantization for the input's."""
+    return _table(op, lut.relu_table("relu6", *op.in_quant(), *op.in_quant(), op.rounding, op.factors))
 
 
 def _quantize(op: _Op) -> list[Array]:
@@ -253,8 +258,8 @@ _HANDLERS: dict[str, Callable[[_Op], list[Array]]] = {
     "TANH": lambda op: _table(op, lut.tanh_table(*op.in_quant(), rounding=op.rounding)),
     "HARD_SWISH": lambda op: _table(op, lut.hard_swish_table(*op.in_quant(), *op.out_quant, op.factors)),
     "LEAKY_RELU": _leaky_relu,
-    "RELU": lambda op: _relu(op, "relu"),
-    "RELU6": lambda op: _relu(op, "relu6"),
+    "RELU": _relu,
+    "RELU6": _relu6,
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
     "PAD": _pad,

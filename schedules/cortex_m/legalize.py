@@ -118,7 +118,14 @@ def _legalize(call: relax.Call, name: str) -> _Legalized:
         with builder.dataflow():
             result = builder.emit_output(relax.Call(call.op, args, call.attrs, call.ty_args))
         builder.emit_func_output(result)
-    module = relax.transform.LegalizeOps()(builder.finalize())
+    try:
+        module = relax.transform.LegalizeOps()(builder.finalize())
+    except tvm.error.InternalError as e:
+        reason = str(e).strip().splitlines()[-1]
+        raise UnsupportedOperatorError(
+            f"operator '{name}' has no kernel: TVM cannot lower it with these shapes and attributes ({reason})",
+            hints=("a resize with align_corners to a single row or column is such a case: leave align_corners out",),
+        ) from e
     bindings = [binding.value for block in module["main"].body.blocks for binding in block.bindings]
     call_tir = tvm.ir.Op.get("relax.call_tir")
     if len(bindings) != 1 or not isinstance(bindings[0], relax.Call) or bindings[0].op != call_tir:

@@ -11,6 +11,9 @@ from tvm import tirx
 
 from tests.kernel_case import KernelCase
 from tests.kernel_cases import all_cases
+from tests.tflite_writer import TfliteWriter
+from tvm_tiny.compiler import compile_model
+from tvm_tiny.errors import UnsupportedOperatorError
 from tvm_tiny.ops import OPS
 from tvm_tiny.schedules import RULES
 
@@ -91,3 +94,10 @@ def test_parameters_follow_the_convention(name: str, cpu: str) -> None:
 )
 def test_macs_count_padded_taps(name: str, macs: int) -> None:
     assert CASES[name].kernel_call().kernel.macs == macs
+
+
+def test_what_tvm_cannot_lower_is_a_clear_error() -> None:
+    w = TfliteWriter()
+    w.output(w.resize(w.input("x", (1, 3, 3, 1), dtype="float32"), (1, 4), "nearest", align_corners=True, name="y"))
+    with pytest.raises(UnsupportedOperatorError, match=r"'image.resize2d' has no kernel: TVM cannot lower it"):
+        compile_model(w.finish())

@@ -108,6 +108,9 @@ def _unary_cases() -> list[OpCase]:
             unary_case("LOGISTIC", f"{i}", q, lambda w, x: w.logistic(x, name="y")),
             unary_case("TANH", f"{i}", q, lambda w, x: w.tanh(x, name="y")),
             unary_case("RELU6", f"{i}", q, lambda w, x: w.unary("RELU6", x, name="y")),
+            unary_case(
+                "RELU6", f"{i}-other", q, lambda w, x: w.unary("RELU6", x, out_scale=0.0196, out_zp=1, name="y")
+            ),
         ]
     pairs: list[tuple[Quant, Quant]] = [
         ((0.05, -3), (0.05, -3)),

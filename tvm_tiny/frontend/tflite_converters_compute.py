@@ -134,6 +134,13 @@ def _hard_swish(c: TfliteConverter, op: Operator) -> Any:
     return c.store(relax.op.multiply(x, relax.op.divide(gate, relax.const(6.0, "float32"))), op.outputs[0])
 
 
+def _relu6(c: TfliteConverter, op: Operator) -> Any:
+    """RELU6 on its own: TFLite Micro takes the output's quantization for the input's, without looking, and clamps."""
+    x, y = op.require(0), op.outputs[0]
+    bounded = emit.bounded(c.real(x), 0, 6)
+    return bounded if x.quantization is None else emit.quantize(bounded, x.quantization, y.dtype)
+
+
 COMPUTE: dict[str, Converter] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _conv,
@@ -146,4 +153,5 @@ COMPUTE: dict[str, Converter] = {
     "MEAN": _mean,
     "SOFTMAX": _softmax,
     "HARD_SWISH": _hard_swish,
+    "RELU6": _relu6,
 }

@@ -26,7 +26,6 @@ _FROM_TVM = (
     "LOGISTIC",
     "TANH",
     "RELU",
-    "RELU6",
     "RELU_N1_TO_1",
     "RELU_0_TO_1",
     "LEAKY_RELU",

@@ -97,7 +97,7 @@ def clip_table(
 ) -> Int8Array:
     """Clamp to the real interval [low, high] with a change of quantization; ``factors`` : see ``quant.scales``.
 
-    RELU is micro/kernels/activations_common.cc exactly. RELU6 there takes input and output quantization for equal,
+    RELU is micro/kernels/activations_common.cc exactly. RELU6 on its own takes input and output quantization for equal,
     without looking: where they are, this is the same; where they are not, this computes what the model says.
     """
     real = FACTOR_TYPES[factors]
