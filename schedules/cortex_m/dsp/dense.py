@@ -20,6 +20,7 @@ class Dense:
 
     inputs, outputs : sizes
     prepared : ``x`` are the words of ``fill`` (one pixel), else int8
+    uniform : one multiplier and one sign, at the head of the stream
     """
 
     inputs: int
@@ -31,11 +32,22 @@ class Dense:
     zero_based: bool = False
     signed: bool = False
     addend: int = 0
+    uniform: bool = False
     unroll: int = 8
 
     @property
     def groups(self) -> int:
         return -(-self.inputs // 4)
+
+    @property
+    def frame(self) -> int:
+        """Bytes of stack: ends of x and stream, then multiplier and sign if they are uniform; x and out above."""
+        return 16 if self.uniform else 8
+
+    @property
+    def words_per_output(self) -> int:
+        """Words of the stream: weights, offset, multiplier and sign."""
+        return self.groups + (1 if self.uniform else 3 if self.signed else 2)
 
     @property
     def scratch_bytes(self) -> int:
@@ -46,12 +58,14 @@ def dense_function(name: str, layer: Dense) -> str:
     """C text of ``void name(const int8_t* stream, const void* x, int8_t* out)``.
 
     ``stream`` per block of four outputs (the last may have fewer): offsets, groups times a word of weights per output,
-    multipliers; if signed multiplier and sign alternate.
+    multipliers; if signed multiplier and sign alternate. If uniform these two stand at the head of the stream only.
     """
     blocks, last = divmod(layer.outputs, BLOCK)
     turns = layer.groups // layer.unroll * layer.unroll
-    block_bytes = BLOCK * 4 * (layer.groups + (3 if layer.signed else 2))
-    body = ["push {r1, r2, r4-r11, lr}", "mov r1, r0", "sub sp, sp, #8", "ldr r0, [sp, #8]"]
+    block_bytes = BLOCK * 4 * layer.words_per_output
+    body = ["push {r1, r2, r4-r11, lr}", "mov r1, r0", f"sub sp, sp, #{layer.frame}"]
+    body += ["ldmia r1!, {r2, r3}", "strd r2, r3, [sp, #8]"] if layer.uniform else []
+    body += [f"ldr r0, [sp, #{layer.frame}]"]
     body += [f"movw r2, #{turns * (8 if layer.prepared else 4)}", "add r2, r2, r0", "str r2, [sp]"]
     body += [
         f"movw r2, #{blocks * block_bytes & 0xFFFF}",
@@ -65,7 +79,7 @@ def dense_function(name: str, layer: Dense) -> str:
         body += _block(layer, BLOCK, blocks, "1", "2")
     if last:
         body += _block(layer, last, 1, "3", "4")
-    body += ["add sp, sp, #8", "pop {r1, r2, r4-r11, pc}"]
+    body += [f"add sp, sp, #{layer.frame}", "pop {r1, r2, r4-r11, pc}"]
     return naked_function(name, "const int8_t* stream, const void* x, int8_t* out", body, _twin(layer))
 
 
@@ -76,7 +90,7 @@ def _list(registers: list[str]) -> str:
 def _block(layer: Dense, m: int, count: int, outer: str, inner: str) -> list[str]:
     acc, w = ["r10", "r11", "r12", "lr"][:m], ["r4", "r5", "r6", "r7"][:m]
     lines = [f"{outer}:"] if count > 1 else []
-    lines += ["ldr r0, [sp, #8]"] + _load("r1", acc)
+    lines += [f"ldr r0, [sp, #{layer.frame}]"] + _load("r1", acc)
     turns, rest = divmod(layer.groups, layer.unroll)
     if turns > 1:
         lines += (
@@ -124,20 +138,28 @@ def _finish(layer: Dense, m: int, acc: list[str]) -> list[str]:
     if layer.signed:
         value = layer.addend & 0xFFFFFFFF
         lines += [f"movw r0, #{value & 0xFFFF}"] + ([f"movt r0, #{value >> 16}"] if value >> 16 else [])
+        lines += ["ldrd r2, r3, [sp, #8]"] if layer.uniform else []
         for a in acc:
-            lines += ["ldmia r1!, {r2, r3}"] + requantize_lines([a], "r2", *limits, signed=("r3", "r0", "r4"))
+            lines += [] if layer.uniform else ["ldmia r1!, {r2, r3}"]
+            lines += requantize_lines([a], "r2", *limits, signed=("r3", "r0", "r4"))
+    elif layer.uniform:
+        lines += ["ldr r4, [sp, #8]"] + requantize_lines(acc, "r4", *limits)
     else:
         factors = ["r4", "r5", "r6", "r7"][:m]
         lines += _load("r1", factors)
         for a, factor in zip(acc, factors, strict=True):
             lines += requantize_lines([a], factor, *limits)
-    lines += ["ldr r0, [sp, #12]"]
-    return lines + [f"strb {a}, [r0], #1" for a in acc] + ["str r0, [sp, #12]"]
+    out = layer.frame + 4
+    lines += [f"ldr r0, [sp, #{out}]"]
+    return lines + [f"strb {a}, [r0], #1" for a in acc] + [f"str r0, [sp, #{out}]"]
 
 
 def _twin(layer: Dense) -> str:
-    sign = "k[2 * o + 1]" if layer.signed else "0"
-    factor = "k[2 * o]" if layer.signed else "k[o]"
+    sign = "0" if not layer.signed else "shared[1]" if layer.uniform else "k[2 * o + 1]"
+    factor = "shared[0]" if layer.uniform else "k[2 * o]" if layer.signed else "k[o]"
+    head = "    const int32_t* shared = (const int32_t*)stream;\n" if layer.uniform else ""
+    start = "    stream += 8;\n" if layer.uniform else ""
+    tail = "" if layer.uniform else f"        const int32_t* k = (const int32_t*)stream + m + m * {layer.groups};\n"
     value = requantize_twin(
         "acc", factor, layer.shift, layer.low, layer.high, layer.zero_based, sign, str(layer.addend)
     )
@@ -148,13 +170,12 @@ def _twin(layer: Dense) -> str:
                 memcpy(&word, (const int8_t*)x + 4 * g, {layer.inputs} - 4 * g < 4 ? {layer.inputs} - 4 * g : 4);
                 odd = tinyml_prepared_odd(word);
                 even = tinyml_prepared_even(word, odd);"""
-    return f"""    int32_t c, o, g;
-    for (c = 0; c < {layer.outputs}; c += {BLOCK}) {{
+    return f"""{head}    int32_t c, o, g;
+{start}    for (c = 0; c < {layer.outputs}; c += {BLOCK}) {{
         const int32_t m = {layer.outputs} - c < {BLOCK} ? {layer.outputs} - c : {BLOCK};
         const int32_t* b = (const int32_t*)stream;
         const uint32_t* w = (const uint32_t*)stream + m;
-        const int32_t* k = (const int32_t*)stream + m + m * {layer.groups};
-        for (o = 0; o < m; ++o) {{
+{tail}        for (o = 0; o < m; ++o) {{
             int32_t acc = b[o];
             for (g = 0; g < {layer.groups}; ++g) {{
                 const uint32_t v = w[g * m + o];
@@ -164,6 +185,6 @@ def _twin(layer: Dense) -> str:
             }}
             out[c + o] = (int8_t){value};
         }}
-        stream += 4 * m * ({layer.groups} + {3 if layer.signed else 2});
+        stream += 4 * m * {layer.words_per_output};
     }}
 """

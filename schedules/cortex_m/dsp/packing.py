@@ -24,7 +24,7 @@ def accumulator_reach(weights: NDArray[np.int8], bias: NDArray[np.int32], zero_p
 
 
 def gemm_stream(
-    weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization, block: int = 2
+    weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization, block: int = 2, uniform: bool = False
 ) -> NDArray[np.int8] | None:
     """Packed constants of ``gemm_function``; None if the weights have a -128 that does not pack.
 
@@ -33,6 +33,7 @@ def gemm_stream(
     weights : [C_OUT, K], K in the order of the prepared input
     zero_point : of the input
     block : output channels that are read together: 2 for ``gemm``, 4 for ``dense``
+    uniform : the multiplier and the sign that all channels have stand in front, once
     """
     channels, k = weights.shape
     groups = -(-k // 4)
@@ -48,16 +49,16 @@ def gemm_stream(
     offsets = (plan.offsets + shift).astype(np.int64)
     offsets = ((offsets + 2**31) % 2**32 - 2**31).astype(np.int32)
     parts: list[NDArray[np.int32]] = []
+    if uniform:
+        parts.append(np.array([plan.multipliers[0], plan.signs[0]], dtype=np.int32))
     for c in range(0, channels, block):
         some = slice(c, min(c + block, channels))
         tail = (
             np.stack([plan.multipliers[some], plan.signs[some]], 1) if plan.form == "signed" else plan.multipliers[some]
         )
-        parts += [
-            offsets[some],
-            np.ascontiguousarray(words[some].T).ravel().view(np.int32),
-            tail.astype(np.int32).ravel(),
-        ]
+        parts += [offsets[some], np.ascontiguousarray(words[some].T).ravel().view(np.int32)]
+        if not uniform:
+            parts.append(tail.astype(np.int32).ravel())
     return np.concatenate(parts).view(np.int8)
 
 

@@ -17,7 +17,7 @@ dimensions, decided exactly here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class LayerRequantization:
     constant : bool [C_OUT], the channel's output is ``low`` .. whatever its input; give it zero weights
     low, high : clamp of the output
     zero_based : saturate to [0, 255] and add ``low`` afterwards
+    uniform : all channels have one multiplier and one sign
     """
 
     form: str
@@ -53,6 +54,7 @@ class LayerRequantization:
     low: int
     high: int
     zero_based: bool
+    uniform: bool = False
 
 
 def channel_thresholds(
@@ -111,6 +113,25 @@ def solve_layer(
     widest = np.abs(reach).max(axis=1) << np.maximum(shifts, 0).astype(np.int64)
     if np.abs(reach).max(initial=0) >= 2**31 or widest.max(initial=0) >= 2**31:
         return None
+    if len(multipliers) > 1 and (multipliers == multipliers[0]).all() and (shifts == shifts[0]).all():
+        # One channel with the reach of all answers for each; its offset but for the bias too.
+        union = np.array([[reach[:, 0].min(), reach[:, 1].max()]])
+        one = solve_layer(
+            multipliers[:1],
+            shifts[:1],
+            np.zeros(1, np.int64),
+            union,
+            zero_point,
+            clamp,
+            single,
+            scale_bits,
+            wanted_shift,
+        )
+        if one is not None and not one.constant[0]:
+            offsets = one.offsets + (bias.astype(np.int64) << scale_bits)
+            found, signs = (np.repeat(a, len(multipliers)) for a in (one.multipliers, one.signs))
+            constant = np.zeros(len(multipliers), dtype=np.bool_)
+            return replace(one, offsets=offsets, multipliers=found, signs=signs, constant=constant, uniform=True)
     positive = clamp[0] >= zero_point or single
     tables = _tables(multipliers, shifts, reach, zero_point, clamp, single)
     if positive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,14 +40,14 @@ def dsp_dense(
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
     plan = solve_layer(multiplier, shift, bias, reach, p.output_zero_point, clamp, p.rounding == "single")
-    stream = gemm_stream(weight, p.input_zero_point, plan, BLOCK) if plan and length < _LONGEST else None
+    stream = gemm_stream(weight, p.input_zero_point, plan, BLOCK, plan.uniform) if plan and length < _LONGEST else None
     if plan is None or stream is None:
         return None
     limits = (plan.shift, plan.low, plan.high, plan.zero_based, plan.form == "signed", plan.addend)
-    layer = Dense(length, outputs, True, *limits)
+    layer = Dense(length, outputs, True, *limits, uniform=plan.uniform)
     # Preparing pays when several blocks of outputs read it.
     if layer.scratch_bytes > scratch_limit(rows * length, rows * outputs) or length > LARGEST_OFFSET:
-        layer = Dense(length, outputs, False, *limits)
+        layer = replace(layer, prepared=False)
     product = c_function("dense", partial(dense_function, layer=layer))
     functions = [product]
     if layer.prepared:
