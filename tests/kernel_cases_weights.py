@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def depthwise(rounding: str) -> Iterator[KernelCase]:
         arrays = _layer(rng, kind, shape, weight, weight.transpose(2, 0, 1), zero_points[0])
         rows = window_rows(p, kernel[0], shape[1])
         yield KernelCase(f"qdepthwise_conv2d-{name}", "qdepthwise_conv2d", p, arrays, rows_of=rows)
+        relu = replace(p, clamp_min=p.output_zero_point)
+        yield KernelCase(f"qdepthwise_conv2d-{name}-relu", "qdepthwise_conv2d", relu, arrays, rows_of=rows)
 
 
 def dense(rounding: str) -> Iterator[KernelCase]:

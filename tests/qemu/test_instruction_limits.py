@@ -1,0 +1,38 @@
+"""Kernels do not get slower unnoticed: instructions of an inference stay within 3 % of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvm_tiny.compiler import compile_model
+from tvm_tiny.measure import run_model
+
+MARGIN = 1.03
+# Measured with gcc 12.2 at -O2.
+MEASURED = {
+    ("ad01_int8", "qemu-m4"): 258_797,
+    ("kws_int8", "qemu-m4"): 2_814_793,
+    ("resnet8_int8", "qemu-m4"): 11_198_851,
+    ("vww96_int8", "qemu-m4"): 7_635_020,
+}
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("model", "board"), list(MEASURED))
+def test_instructions(model: str, board: str, shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    given = np.load(shared_file(f"vectors/{model}.npz"))["inputs"][:2]
+    path = shared_file(f"models/{model}.tflite")
+    archive = compile_model(path, f"tinyml/{board}").export(tmp_path / "model.tar")
+    instructions = run_model(archive, device="qemu", inputs={"inputs": given}).report.instructions
+    assert instructions is not None
+    assert instructions <= MEASURED[model, board] * MARGIN
+
+
+def test_weights_are_no_larger_than_in_the_model_file(shared_file: Callable[[str], Path]) -> None:
+    for model in sorted({model for model, _ in MEASURED}):
+        path = shared_file(f"models/{model}.tflite")
+        assert compile_model(path, "tinyml/qemu-m4").report()["constants_bytes"] <= path.stat().st_size, model
