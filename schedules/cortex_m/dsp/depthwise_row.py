@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from tvm_tiny.ops import CFunction
-from tvm_tiny.schedules.cortex_m.dsp import depthwise3x3, depthwise_any
+from tvm_tiny.schedules.cortex_m.dsp import depthwise3x3, depthwise_any, depthwise_any_fill
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import CHANNELS, Depthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise
@@ -62,7 +62,7 @@ def depthwise3x3_functions(
 
 def depthwise_functions(layer: Depthwise, rows: int, stride: int, top: int) -> tuple[tuple[CFunction, ...], int]:
     """As ``depthwise3x3_functions`` for any kernel."""
-    fill = c_function("dw_fill", partial(depthwise_any.fill_function, layer=layer))
+    fill = c_function("dw_fill", partial(depthwise_any_fill.fill_function, layer=layer))
     sums = c_function("dw", partial(depthwise_any.row_function, layer=layer))
     row = c_function("dw_row", _any_row_text(layer, rows, stride, top, fill.name, sums.name))
     return (fill, sums, row), layer.scratch_bytes
