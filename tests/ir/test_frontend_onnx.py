@@ -11,11 +11,14 @@ import pytest
 from onnx import TensorProto, helper
 from tvm import relax
 
+from tests.evaluate import evaluate
 from tests.ir.frontend_checks import assert_same, dequantized, module_of, quantized, run_in_floats, variable_names
 from tests.onnx_models import onnx_model, run_onnxruntime, small_cnn
 from tests.onnx_models import quantized as quantized_by_onnxruntime
+from tests.relax_builder import apply
 from tvm_tiny.frontend import load_model
 from tvm_tiny.ops import IoTensor, get_io
+from tvm_tiny.passes import LowerQdq
 
 op = relax.op
 make = helper.make_node
@@ -296,6 +299,119 @@ def test_shape_arithmetic_is_evaluated() -> None:
         return [bb.emit(op.reshape(bb.emit(op.nn.relu(inputs[0])), (1, 192)))]
 
     assert_same(mod, module_of([("x", IMAGE, "float32")], build))
+
+
+def quantized_pad(value: list[str], constants: dict[str, Any], out: tuple[float, int] = (0.5, -3)) -> onnx.ModelProto:
+    nodes: list[onnx.NodeProto] = []
+    x = qdq(nodes, "x")
+    if value == ["v_dq"]:
+        nodes.append(make("DequantizeLinear", ["v", "vs", "vz"], ["v_dq"]))
+    nodes.append(make("Pad", [x, "widths", *value], ["p"]))
+    nodes += [make("QuantizeLinear", ["p", "os", "oz"], ["p_q"]), make("DequantizeLinear", ["p_q", "os", "oz"], ["y"])]
+    values = {"os": np.float32(out[0]), "oz": np.int8(out[1]), "widths": ints(0, 1, 0, 2), **QUANTIZATION, **constants}
+    return onnx_model(nodes, {"x": (2, 5)}, {"y": (2, 8)}, values)
+
+
+PAD_VALUES = {
+    "int8": (np.int8(20), np.float32(0.25), np.int8(4)),
+    "uint8": (np.uint8(20), np.float32(0.25), np.uint8(4)),
+    "vector": (np.array([20], np.int8), np.array([0.25], np.float32), np.array([4], np.int8)),
+    "within the output only": (np.int8(100), np.float32(1), np.int8(0)),
+    "negative": (np.int8(-20), np.float32(1), np.int8(4)),
+    "too large": (np.int8(120), np.float32(8), np.int8(0)),
+    "too small": (np.int8(-120), np.float32(8), np.int8(0)),
+}
+PAD_OUTPUTS = {"same": (0.5, -3), "wider": (6.7, 5), "finer": (0.0625, 9)}
+
+
+@pytest.mark.parametrize("out", PAD_OUTPUTS)
+@pytest.mark.parametrize("name", PAD_VALUES)
+def test_quantized_pad_value(name: str, out: str) -> None:
+    """The value counts, not the integer it is stored as; out of range it saturates as QuantizeLinear does."""
+    constants = dict(zip(("v", "vs", "vz"), PAD_VALUES[name], strict=True))
+    model = quantized_pad(["v_dq"], constants, PAD_OUTPUTS[out])
+    inputs = {"x": np.random.default_rng(1).normal(0, 30, (2, 5)).astype(np.float32)}
+    expected = run_onnxruntime(model, inputs)["y"]
+    mod = load_model(model)
+    np.testing.assert_array_equal(run_in_floats(mod, inputs)["y"], expected)
+    lowered = evaluate(apply(LowerQdq(), mod), inputs["x"])[0]
+    padding = [0, 6, 7]
+    np.testing.assert_array_equal(lowered[:, padding], expected[:, padding])
+    # Fixed-point requantization rounds twice.
+    np.testing.assert_allclose(lowered, expected, atol=1.01 * PAD_OUTPUTS[out][0])
+
+
+def test_canonical_pad() -> None:
+    def build(bb: relax.BlockBuilder, inputs: list[Any]) -> list[Any]:
+        x = bb.emit(dequantized(bb.emit(quantized(inputs[0], SCALE, ZERO_POINT)), SCALE, ZERO_POINT))
+        padded = bb.emit(op.nn.pad(x, [0, 0, 1, 2], "constant", 4.0))
+        return [bb.emit(dequantized(bb.emit(quantized(padded, SCALE, ZERO_POINT)), SCALE, ZERO_POINT))]
+
+    model = quantized_pad(["v_dq"], dict(zip(("v", "vs", "vz"), PAD_VALUES["int8"], strict=True)))
+    assert_same(load_model(model), module_of([("x", (2, 5), "float32")], build))
+
+
+@pytest.mark.parametrize("value", [None, np.uint8(140)])
+def test_pad_of_plain_uint8(value: Any) -> None:
+    """What the QOperator format makes of a padding."""
+    nodes = [
+        make("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        make("Pad", ["q", "widths", *(["v"] if value is not None else [])], ["p"]),
+        make("DequantizeLinear", ["p", "s", "z"], ["y"]),
+    ]
+    constants = {"s": np.float32(0.5), "z": np.uint8(100), "widths": ints(0, 1, 0, 2)}
+    model = onnx_model(nodes, {"x": (2, 5)}, {"y": (2, 8)}, constants | ({} if value is None else {"v": value}))
+    inputs = {"x": f32(2, 5)}
+    actual, expected = run_in_floats(load_model(model), inputs), run_onnxruntime(model, inputs)
+    np.testing.assert_array_equal(actual["y"], expected["y"])
+
+
+@pytest.mark.parametrize("kind", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("value", [0.0, 0.27, -1.0, 50.0])
+def test_pad_as_onnxruntime_quantizes_it(value: float, kind: str, tmp_path: Path) -> None:
+    nodes = [
+        make("LeakyRelu", ["x"], ["a"], alpha=0.5),
+        make("Pad", ["a", "widths", "value"], ["p"]),
+        make("Conv", ["p", "w"], ["y"]),
+    ]
+    constants = {"widths": ints(0, 0, 1, 1, 0, 0, 1, 1), "value": np.float32(value), "w": f32(4, 3, 3, 3)}
+    model = quantized_by_onnxruntime(
+        onnx_model(nodes, {"x": IMAGE}, {"y": (1, 4, 8, 8)}, constants), tmp_path, activation_type=kind
+    )
+    inputs = {"x": f32(*IMAGE)}
+    expected = run_onnxruntime(model, inputs)["y"]
+    actual = evaluate(apply(LowerQdq(), load_model(model)), inputs["x"])[0]
+    assert np.abs(actual - expected).max() <= 2 * np.ptp(expected) / 255
+
+
+def test_quantized_limits_of_clip() -> None:
+    nodes = [
+        make("DequantizeLinear", ["low", "s", "z"], ["low_dq"]),
+        make("DequantizeLinear", ["high", "s", "z"], ["high_dq"]),
+        make("Clip", ["x", "low_dq", "high_dq"], ["y"]),
+    ]
+    constants = {**QUANTIZATION, "low": np.int8(-4), "high": np.int8(-1)}
+    model = onnx_model(nodes, {"x": (2, 5)}, {"y": (2, 5)}, constants)
+    inputs = {"x": f32(2, 5)}
+    actual, expected = run_in_floats(load_model(model), inputs), run_onnxruntime(model, inputs)
+    np.testing.assert_array_equal(actual["y"], expected["y"])
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_no_window_starts_in_the_padding(kind: str) -> None:
+    """onnx's shape inference counts such windows with ceil_mode, onnxruntime does not; here twice in a row."""
+    window: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1}
+    nodes = [
+        make(kind, ["x"], ["a"], **window),
+        make("Relu", ["a"], ["b"]),
+        make(kind, ["b"], ["c"], **window),
+        make("Flatten", ["c"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"x": (1, 2, 9, 8)}, {"y": None})
+    inputs = {"x": f32(1, 2, 9, 8)}
+    expected = run_onnxruntime(model, inputs)["y"]
+    for stale in (model, onnx.shape_inference.infer_shapes(model)):
+        np.testing.assert_allclose(run_in_floats(load_model(stale), inputs)["y"], expected, rtol=1e-6)
 
 
 def test_the_given_model_is_left_alone() -> None:

@@ -305,6 +305,19 @@ def test_tensors_of_one_name_stay_apart() -> None:
     assert_same(load_model(w.finish()), module_of([("t", (1, 4), "int8")], build))
 
 
+def test_inputs_and_outputs_of_one_name_get_names_of_their_own() -> None:
+    w = TfliteWriter()
+    inputs = [w.input(name, (1, 4), dtype="float32") for name in ("x", "x", "x_1", "x")]
+    w.output(*(w.unary("RELU", x, name="y") for x in inputs))
+    mod = load_model(w.finish())
+    io = get_io(mod["main"])
+    assert [t.name for t in io.inputs] == ["x", "x_2", "x_1", "x_3"]
+    assert [p.name for p in mod["main"].params] == ["x", "x_2", "x_1", "x_3"]
+    assert [t.name for t in io.outputs] == ["y", "y_1", "y_2", "y_3"]
+    values = {t.name: np.full((1, 4), i, np.float32) for i, t in enumerate(io.inputs)}
+    assert [float(y[0, 0]) for y in run_in_floats(mod, values).values()] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_shared_model_imports(shared_file: Callable[[str], Path], name: str) -> None:
     mod = load_model(shared_file(f"models/{name}.tflite"))

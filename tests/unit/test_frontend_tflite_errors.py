@@ -186,6 +186,14 @@ def test_missing_buffer() -> None:
         check(finished(build))
 
 
+def test_constant_output() -> None:
+    w = TfliteWriter()
+    w.output(w.unary("RELU", w.input("x", [1, 4], 0.5), name="y"), w.const("c", np.ones(4, np.int8), 0.5))
+    with pytest.raises(ModelError, match="output 'c' is a constant, not computed from an input") as error:
+        check(w.finish())
+    assert any("remove" in hint for hint in error.value.hints)
+
+
 def test_buffer_of_the_wrong_size() -> None:
     damaged = bytearray(SOUND)
     model = tflite.Model.GetRootAs(damaged, 0)

@@ -44,6 +44,14 @@ class Quantization:
         """The zero point of a per-tensor quantization."""
         return int(self.zero_points[0])
 
+    def quantized(self, value: float) -> float:
+        """The integer of int8 nearest to ``value``, per tensor; saturates."""
+        return float(np.clip(np.rint(np.float64(value) / self.scale) + self.zero_point, -128, 127))
+
+    def real(self, integer: float) -> float:
+        """The value of ``integer``, per tensor."""
+        return (integer - self.zero_point) * self.scale
+
     def same_as(self, other: Quantization) -> bool:
         """Per-tensor equality up to the last digits of a scale, which converters do not keep."""
         both = self.per_tensor and other.per_tensor
@@ -75,6 +83,15 @@ class Tensor:
         if self.data is None:
             raise ValueError(f"{self.name} is not a constant")
         return [int(v) for v in self.data.reshape(-1)]
+
+    def numbers(self) -> list[float]:
+        """The real values of a constant, flattened; dequantized with one scale if it carries one."""
+        if self.data is None:
+            raise ValueError(f"{self.name} is not a constant")
+        values, q = self.data.reshape(-1), self.quantization
+        if q is not None:
+            values = (values.astype(np.int64) - q.zero_point).astype(np.float32) * np.float32(q.scale)
+        return [float(v) for v in values]
 
 
 @dataclass(frozen=True, eq=False)

@@ -214,11 +214,15 @@ def matrices(op: Operator) -> str | None:
     return None if ranks == [2, 2] else f"they have {ranks[0]} and {ranks[1]} dimensions"
 
 
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.dtype == "float32" or tensor.quantization is not None
+
+
 @_rule("Clip")
 def clip_limits(op: Operator) -> str | None:
     """The limits are constant numbers."""
     limits = [t for t in (op.input(1), op.input(2)) if t is not None]
-    bad = next((t for t in limits if t.data is None or t.size != 1 or t.dtype != "float32"), None)
+    bad = next((t for t in limits if t.data is None or t.size != 1 or not _is_real(t)), None)
     return f"'{bad.name}'" if bad else None
 
 
@@ -269,7 +273,7 @@ def resize_coordinates(op: Operator) -> str | None:
     scales = op.input(2)
     factors = [o / i for o, i in zip(y[2:], x[2:], strict=True)]
     if scales is not None and scales.data is not None and scales.size == 4:
-        factors = [float(v) for v in scales.data.reshape(-1)[2:]]
+        factors = scales.numbers()[2:]
     if a.get("mode", "nearest") == "linear":
         whole = all(abs(f * i - o) < 1e-4 for f, i, o in zip(factors, x[2:], y[2:], strict=True))
         mode = "half_pixel" if mode == "pytorch_half_pixel" and min(y[2:]) > 1 else mode

@@ -81,7 +81,7 @@ def _dense(_: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:
 
 def _clip(_: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:
     low, high = (
-        default if (t := op.input(i)) is None or t.data is None else float(t.data.reshape(-1)[0])
+        default if (t := op.input(i)) is None or t.data is None else t.numbers()[0]
         for i, default in ((1, -np.inf), (2, np.inf))
     )
     return emit.bounded(inputs[0], low, high)
@@ -120,15 +120,25 @@ def _reduce_mean(_: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:
     return relax.op.mean(inputs[0], axes, keepdims=bool(op.attributes.get("keepdims", 1)))
 
 
-def _pad(_: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:
+def _pad(builder: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:
     widths, value, rank = op.require(1).integers(), op.input(2), len(op.require(0).shape)
     axes_input = op.input(3)
     axes = [a % rank for a in axes_input.integers()] if axes_input is not None else list(range(rank))
     flat = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         flat[2 * axis], flat[2 * axis + 1] = widths[i], widths[i + len(axes)]
-    fill = 0.0 if value is None or value.data is None else value.data.reshape(-1)[0].item()
-    return relax.op.nn.pad(inputs[0], flat, "constant", fill)
+    fill = 0.0 if value is None or value.data is None else value.numbers()[0]
+    x, x_q, y_q = inputs[0], op.require(0).quantization, op.outputs[0].quantization
+    if x_q is not None and y_q is not None:
+        wanted = y_q.quantized(fill)
+        if not x_q.same_as(y_q) and y_q.quantized(x_q.real(x_q.quantized(fill))) != wanted:
+            # The input's integers do not hold the value as well as the output's: requantize first, then pad.
+            x = emit.dequantize(builder.emit(emit.quantize(x, y_q, "int8")), y_q)
+            x = builder.emit(x)
+            fill = y_q.real(wanted)
+        elif x_q.quantized(fill) in (-128, 127):
+            fill = x_q.real(x_q.quantized(fill))
+    return relax.op.nn.pad(x, flat, "constant", fill)
 
 
 def _reshape(_: relax.BlockBuilder, op: Operator, inputs: list[Any]) -> Any:

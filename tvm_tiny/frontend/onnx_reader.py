@@ -12,7 +12,7 @@ from tvm_tiny.errors import ModelError
 
 from .graph import Graph
 from .onnx_constraints import ONNX
-from .onnx_rewrites import rewrite, rewritten_kind
+from .onnx_rewrites import drop_padding_windows, rewrite, rewritten_kind
 from .onnx_view import view
 
 MIN_OPSET = 11  # from here on Clip and Pad take their limits and widths as inputs
@@ -75,6 +75,7 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
         onnx.checker.check_model(prepared)
         _check_operators(prepared, label)
         rewrite(prepared)
+        drop_padding_windows(prepared)
         prepared = shape_inference.infer_shapes(prepared, strict_mode=True, data_prop=True)
         graph = view(prepared)
     except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError, TypeError, KeyError) as error:

@@ -2,7 +2,8 @@
 
 - ``Constant`` nodes and shape arithmetic on constants become initializers;
 - operators that carry their scales (QLinearConv, QGemm, ...) become DequantizeLinear, float operator, QuantizeLinear;
-- uint8 becomes int8: values and zero points move by 128, which changes no real number.
+- uint8 becomes int8: values and zero points move by 128, which changes no real number;
+- a pool with ``ceil_mode`` whose last window would start in the padding gets its padding in floor arithmetic.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from .geometry import ceil_mode_padding
 from .graph import MAX_ELEMENTS
-from .onnx_constraints import ONNX
+from .onnx_constraints import ONNX, POOLS
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 # onnxruntime's quantizer names a float tensor so when it inserts QuantizeLinear between it and its consumers.
@@ -81,11 +83,7 @@ def rewrite(model: onnx.ModelProto) -> None:
     """Rewrite ``model``, whose shapes have been inferred as far as they can be, in place."""
     graph = model.graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    shapes = {
-        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*graph.input, *graph.value_info)
-        if v.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)
-    }
+    shapes = _static_shapes(graph)
     opsets = {o.domain: o.version for o in model.opset_import}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -102,6 +100,44 @@ def rewrite(model: onnx.ModelProto) -> None:
     graph.input.extend(inputs)
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items() if k in used)
+
+
+def _static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    return {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+        for v in (*graph.input, *graph.value_info)
+        if v.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)
+    }
+
+
+def drop_padding_windows(model: onnx.ModelProto) -> None:
+    """Write out the padding of pools whose ``ceil_mode`` would count a window that starts behind the image.
+
+    ONNX does not count it and onnxruntime does not compute it, but shape inference (and so the shapes in many files)
+    does. Each such pool changes the shapes behind it, so they are taken in order.
+    """
+    pools = [
+        n for n in model.graph.node if n.op_type in POOLS and any(a.name == "ceil_mode" and a.i for a in n.attribute)
+    ]
+    for pool in pools:
+        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+        shape = _static_shapes(inferred).get(pool.input[0], ())
+        a = {x.name: helper.get_attribute_value(x) for x in pool.attribute}
+        kernel, strides, pads = a["kernel_shape"], a.get("strides", [1, 1]), list(a.get("pads", [0] * 4))
+        plain = a.get("auto_pad", b"NOTSET") == b"NOTSET" and max(a.get("dilations", [1])) == 1
+        if not plain or [len(shape), len(kernel), len(strides), len(pads)] != [4, 2, 2, 4] or min(strides) < 1:
+            continue
+        axes = list(zip(shape[2:], kernel, strides, pads[:2], pads[2:], strict=True))
+        if all((-(-(i + p + q - k) // s)) * s < i + p for i, k, s, p, q in axes):
+            continue
+        kept = [x for x in pool.attribute if x.name not in ("ceil_mode", "pads", "count_include_pad")]
+        if a.get("count_include_pad", 0) and any(pads):
+            kept.append(helper.make_attribute("count_include_pad", 1))
+        kept.append(helper.make_attribute("pads", [*pads[:2], *(ceil_mode_padding(*axis) for axis in axes)]))
+        del pool.attribute[:]
+        pool.attribute.extend(kept)
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
 
 
 def _constant_value(
@@ -174,7 +210,10 @@ def _uint8_to_int8(nodes: list[onnx.NodeProto], constants: dict[str, NDArray[np.
     for node in nodes:
         if node.op_type not in QDQ:
             # Data movement keeps the type.
-            unsigned |= set(node.output) if any(name in unsigned for name in node.input) else set()
+            if any(name in unsigned for name in node.input):
+                unsigned |= set(node.output)
+                moved |= {name for name in node.input if name in constants and constants[name].dtype == np.uint8}
+                _name_pad_value(node, constants, moved)
             continue
         zero_point = node.input[2] if len(node.input) > 2 else ""
         if not zero_point and _default_is_uint8(node, unsigned) and node.input[1] in constants:
@@ -193,6 +232,16 @@ def _uint8_to_int8(nodes: list[onnx.NodeProto], constants: dict[str, NDArray[np.
             node.attribute.remove(attribute)
     for name in moved:
         constants[name] = (constants[name].astype(np.int16) - 128).astype(np.int8)
+
+
+def _name_pad_value(node: onnx.NodeProto, constants: dict[str, NDArray[np.generic]], moved: set[str]) -> None:
+    """Give a Pad of uint8 that names no value the 0 it pads with, for that moves, too."""
+    if node.op_type != "Pad" or (len(node.input) > 2 and node.input[2]):
+        return
+    name = f"{node.output[0]}_pad_value"
+    constants[name] = np.zeros((), np.uint8)
+    moved.add(name)
+    node.input[:] = [*node.input[:2], name, *node.input[3:]]
 
 
 def _default_is_uint8(node: onnx.NodeProto, unsigned: set[str]) -> bool:

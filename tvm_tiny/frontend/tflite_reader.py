@@ -6,8 +6,10 @@ before it is used, so that a damaged file ends in one ``ModelError`` that names 
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -100,7 +102,7 @@ class _Reader:
         if not operators or not inputs or not outputs:
             raise ModelError("the TFLite model has no operators, no inputs or no outputs: there is nothing to compile")
         _check_dataflow(operators, inputs, outputs)
-        return Graph(tuple(operators), tuple(inputs), tuple(outputs))
+        return Graph(tuple(operators), _with_own_names(inputs), _with_own_names(outputs))
 
     def _length(self, length: int) -> int:
         self._budget -= length
@@ -236,6 +238,21 @@ def _attributes(kind: str, raw: Any) -> dict[str, Any]:
     return {name: getattr(options, field)() for field, name in names.items()}
 
 
+def _with_own_names(tensors: list[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors, where a name is repeated with the next free one of name_1, name_2, ..."""
+    taken = {t.name for t in tensors}
+    seen: set[str] = set()
+    result = []
+    for tensor in tensors:
+        name = tensor.name
+        if name in seen:
+            name = next(n for i in itertools.count(1) if (n := f"{tensor.name}_{i}") not in taken)
+            taken.add(name)
+        seen.add(name)
+        result.append(replace(tensor, name=name))
+    return tuple(result)
+
+
 def _check_dataflow(operators: list[Operator], inputs: list[Tensor], outputs: list[Tensor]) -> None:
     """Every tensor that is read is an input, a constant, or made by one earlier operator."""
     known = {t.index for t in inputs}
@@ -248,6 +265,11 @@ def _check_dataflow(operators: list[Operator], inputs: list[Tensor], outputs: li
                 raise _damaged(f"tensor '{tensor.name}' is written twice")
             known.add(tensor.index)
     for tensor in outputs:
+        if tensor.data is not None:
+            raise ModelError(
+                f"output '{tensor.name}' is a constant, not computed from an input",
+                hints=["remove this output and convert the model again; its value can be kept beside the model"],
+            )
         if tensor.index not in known:
             raise _missing(tensor, "it is an output of the model")
 
