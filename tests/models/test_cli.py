@@ -59,7 +59,7 @@ def test_inspect(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(archive)]) == 0
     out = capsys.readouterr().out
     assert "digits for tinyml/qemu-m7 (cortex-m7), C name tvmgen_default_run" in out
-    (row,) = (line for line in out.splitlines() if "│ conv_6 " in line)
+    (row,) = (line for line in out.splitlines() if "│ 6 │ qconv2d " in line)
     assert [cell.strip() for cell in row.split("│")][1:6] == ["6", "qconv2d", "conv_6", "1x4x4x32", "16,384"]
 
 
