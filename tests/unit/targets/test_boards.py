@@ -207,3 +207,16 @@ def test_boards_are_immutable() -> None:
     board: Board = load_board("qemu-m7")
     with pytest.raises(dataclasses.FrozenInstanceError):
         board.clock_hz = 1  # type: ignore[misc]
+
+
+def test_a_board_file_is_known_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = Path(__file__).resolve().parents[3] / "targets" / "boards" / "nrf52840dk.toml"
+    (tmp_path / "mine.toml").write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_board_file(Path("mine.toml")).source == str(tmp_path / "mine.toml")
+
+
+def test_a_board_file_that_is_gone_suggests_another_board(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"gone\.toml: cannot be read") as raised:
+        load_board_file(tmp_path / "gone.toml")
+    assert any("--board" in hint for hint in raised.value.hints)
