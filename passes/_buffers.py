@@ -26,17 +26,17 @@ class Buffers:
             t: pointer(f"{kind}_{i}", tensors[t].dtype)
             for kind, ids in (("input", program.inputs), ("output", program.outputs))
             for i, t in enumerate(ids)
+            if tensors[t].home is planner.Home.CALLER
         }
         self._owner = {self._roots[t]: p for t, p in self._external.items()}
 
     def parameters(self) -> list[tirx.Var]:
-        """Main's parameters: inputs, outputs, the workspace."""
-        ids = (*self._program.inputs, *self._program.outputs)
-        return [*(self._external[t] for t in ids), self._workspace]
+        """Main's parameters: inputs and outputs that the caller owns, the workspace."""
+        return [*self._external.values(), self._workspace]
 
-    def name_of(self, tensor: int) -> str:
-        """Name of main's parameter for an input or output."""
-        return str(self._external[tensor].name)
+    def inputs(self) -> list[tirx.Var]:
+        """Those parameters that are inputs."""
+        return [self._external[t] for t in self._program.inputs if t in self._external]
 
     def declarations(self) -> list[tirx.Stmt]:
         """What has to stand in front of all code that uses the addresses handed out."""

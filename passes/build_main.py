@@ -20,9 +20,9 @@ from tvm_tiny.passes._buffers import Buffers, pointer
 def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
     """Assemble the TIR of ``program``.
 
-    Main's parameters: one pointer per input, one per output, the workspace, one per constant. Layers of equal kernels
-    share one function; equal constants are stored once. A stage of one operator is a loop over its rows, or one call; a
-    stage of several is a loop over ticks in which each operator makes a row when its turn comes.
+    Main's parameters: one pointer per input and output that the caller owns, the workspace, one per constant. Layers of
+    equal kernels share one function; equal constants are stored once. A stage of one operator is a loop over its rows,
+    or one call; a stage of several is a loop over ticks in which each operator makes a row when its turn comes.
 
     Parameters
     ----------
@@ -38,8 +38,7 @@ def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
         [*main.buffers.parameters(), *constants.variables], tirx.stmt_seq(*main.buffers.declarations(), *body)
     ).with_attr("global_symbol", main_name)
     functions = {**kernels.functions, main_name: function}
-    inputs = frozenset(main.buffers.name_of(t) for t in program.inputs)
-    read_only = inputs | frozenset(v.name for v in constants.variables)
+    read_only = frozenset(str(v.name) for v in (*main.buffers.inputs(), *constants.variables))
     return TirProgram(
         tvm.IRModule(functions),
         (*(Function(n, r) for n, r in kernels.read_only.items()), Function(main_name, read_only)),

@@ -19,27 +19,32 @@ from tvm_tiny.passes._windows import windows_of
 _VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
 
 
-def extract_program(func: relax.Function, select: Callable[[relax.Call], Kernel]) -> Program:
+def extract_program(
+    func: relax.Function, select: Callable[[relax.Call], Kernel], *, caller_io: bool = False
+) -> Program:
     """The program of ``func``, one layer per call, in the order of its bindings.
 
     Parameters
     ----------
     func : one dataflow block of operator calls on static shapes; constants only as operator arguments
     select : gives the kernel of a call (``tvm_tiny.schedules.select``)
+    caller_io : inputs and outputs are buffers of the caller, whose inputs stay; otherwise they lie in the arena
     """
-    return _Extractor(select).run(func)
+    return _Extractor(select, caller_io).run(func)
 
 
 class _Extractor:
-    def __init__(self, select: Callable[[relax.Call], Kernel]) -> None:
+    def __init__(self, select: Callable[[relax.Call], Kernel], caller_io: bool) -> None:
         self._select = select
+        self._caller_io = caller_io
         self._tensors: list[planner.Tensor] = []
         self._ops: list[planner.Op] = []
         self._layers: list[Layer] = []
         self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
 
     def run(self, func: relax.Function) -> Program:
-        inputs = tuple(self._add_tensor(p.name, p.ty, planner.Home.CALLER) for p in func.params)
+        home = planner.Home.CALLER if self._caller_io else planner.Home.INPUT
+        inputs = tuple(self._add_tensor(p.name, p.ty, home) for p in func.params)
         self._values.update({p: (t,) for p, t in zip(func.params, inputs, strict=True)})
         for block in func.body.blocks:
             for binding in block.bindings:
@@ -106,14 +111,15 @@ class _Extractor:
         return len(self._tensors) - 1
 
     def _finish(self, results: tuple[int, ...]) -> tuple[int, ...]:
-        """Give the results the caller's buffers; copy where the bytes have an owner already."""
+        """Give each result bytes of its own, the caller's where asked for; copy where they have an owner already."""
         roots = planner.Graph(tuple(self._tensors), tuple(self._ops), ()).view_roots()
         owned = {roots[t] for t, x in enumerate(self._tensors) if x.home is not planner.Home.ARENA}
         outputs = []
         for t in results:
             out = self._copy(t) if roots[t] in owned else t
             owned.add(roots[t])
-            self._tensors[out] = replace(self._tensors[out], home=planner.Home.CALLER)
+            if self._caller_io:
+                self._tensors[out] = replace(self._tensors[out], home=planner.Home.CALLER)
             outputs.append(out)
         return tuple(outputs)
 

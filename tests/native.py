@@ -55,21 +55,40 @@ class NativeLibrary:
         self._models = models
 
     def run(self, module_name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """One inference; buffers are guarded, and inputs must come back unchanged."""
+        """One inference; the caller's buffers are guarded, and its inputs must come back unchanged."""
         info = self._models[module_name].report()
         given = [np.ascontiguousarray(x) for x in inputs]
         for tensor, x in zip(info["inputs"], given, strict=True):
             assert (list(x.shape), x.dtype.name) == (tensor["shape"], tensor["dtype"])
+        in_arena = info["inputs"][0]["arena_offset"] is not None
+        contents = self._run_in_arena(module_name, info, given) if in_arena else self._run(module_name, info, given)
+        return [
+            np.frombuffer(content, t["dtype"]).reshape(t["shape"])
+            for t, content in zip(info["outputs"], contents, strict=True)
+        ]
+
+    def _run(self, module_name: str, info: dict[str, Any], given: list[NDArray[Any]]) -> list[bytes]:
         sources = [_Guarded(t["size_bytes"], x.tobytes()) for t, x in zip(info["inputs"], given, strict=True)]
         results = [_Guarded(t["size_bytes"]) for t in info["outputs"]]
         status = self._library[f"tvmgen_{module_name}_run"](_struct(sources), _struct(results))
         assert status == 0
         for source, x in zip(sources, given, strict=True):
             assert source.content() == x.tobytes(), "an input was overwritten"
-        return [
-            np.frombuffer(r.content(), t["dtype"]).reshape(t["shape"])
-            for t, r in zip(info["outputs"], results, strict=True)
-        ]
+        return [r.content() for r in results]
+
+    def _run_in_arena(self, module_name: str, info: dict[str, Any], given: list[NDArray[Any]]) -> list[bytes]:
+        places = {}
+        for kind in ("inputs", "outputs"):
+            fields = [(f"tensor_{i}", ctypes.c_void_p) for i in range(len(info[kind]))]
+            map_function = self._library[f"tvmgen_{module_name}_map_{kind}"]
+            map_function.restype = type(kind, (ctypes.Structure,), {"_fields_": fields})
+            mapped = map_function()
+            places[kind] = [getattr(mapped, name) for name, _ in fields]
+        for place, x in zip(places["inputs"], given, strict=True):
+            ctypes.memmove(place, x.tobytes(), x.nbytes)
+        assert self._library[f"tvmgen_{module_name}_run"]() == 0
+        sizes = [t["size_bytes"] for t in info["outputs"]]
+        return [ctypes.string_at(place, size) for place, size in zip(places["outputs"], sizes, strict=True)]
 
 
 class _Guarded:

@@ -76,6 +76,7 @@ def compile_model(
     pass_config: Mapping[str, Any] | None = None,
     dump_ir: Path | str | None = None,
     fusion: str = "auto",
+    caller_io: bool = False,
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -90,6 +91,8 @@ def compile_model(
     pass_config : options of TVM's ``PassContext``
     dump_ir : folder that gets the IR after every phase
     fusion : "auto" runs operators interleaved, row by row, where that saves memory; "off" one after the other
+    caller_io : inputs and outputs are buffers of the caller, and inputs stay as they are; by default they lie in the
+        arena, where an inference may overwrite its inputs
     name : the model's name in reports; by default the file's
 
     Raises
@@ -104,7 +107,7 @@ def compile_model(
         raise OptionError(f"--fusion {fusion!r} is unknown", hints=[f"choose one of {', '.join(FUSIONS)}"])
     check_module_name(module_name)
     board = resolve(target)
-    options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir))
+    options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir), caller_io)
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(pass_config or {}):
         module, program = pipeline.lower(module, board, options)
@@ -135,13 +138,12 @@ def _pass_context(config: Mapping[str, Any]) -> Any:
 
 def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> None:
     """Refuse what cannot fit, before any compiler is started; the linker has the last word."""
-    io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
-    ram = info["arena_bytes"] + io_bytes
-    if ram > board.ram_bytes:
+    if plan.ram_bytes > board.ram_bytes:
         lines = "".join(f"\n  live at the peak: {name}, {size:,} bytes" for name, size in _largest(plan))
         raise MemoryBudgetError(
-            f"'{info['model']}' needs {ram:,} bytes of RAM ({info['arena_bytes']:,} arena, {io_bytes:,} inputs and "
-            f"outputs); board '{board.name}' has {board.ram_bytes:,}{lines}",
+            f"'{info['model']}' needs {plan.ram_bytes:,} bytes of RAM ({plan.arena_bytes:,} arena, "
+            f"{plan.caller_bytes:,} inputs and outputs of the caller); board '{board.name}' has "
+            f"{board.ram_bytes:,}{lines}",
             hints=["a board with more RAM: tvmc targets"],
         )
     if info["constants_bytes"] > board.flash_bytes:

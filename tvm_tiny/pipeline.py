@@ -22,11 +22,13 @@ class Options:
     rounding : "tflm" (rounds twice, as TFLite Micro does) or "single"
     quantized_io : drop QUANTIZE and DEQUANTIZE at the edges; inputs and outputs become int8
     dump_ir : folder that gets the IR after every phase
+    caller_io : inputs and outputs are buffers of the caller instead of parts of the arena
     """
 
     rounding: str = "tflm"
     quantized_io: bool = False
     dump_ir: Path | None = None
+    caller_io: bool = False
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
@@ -55,7 +57,8 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         for each in phase_passes:
             module = each(module)
         dump(phase, module)
-    program = passes.extract_program(module["main"], partial(schedules.select, cpu=board.cpu))
+    select = partial(schedules.select, cpu=board.cpu)
+    program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, program
 
 

@@ -80,7 +80,10 @@ def test_an_unknown_board(target: str, tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("flash", "ram", "message"),
-    [(1 << 20, 1024, r"board 'tiny' has 1,024"), (2048, 1 << 16, r"board 'tiny' has 2,048 bytes of flash")],
+    [
+        (1 << 20, 512, r"board 'tiny' has 512\n  live at the peak: "),
+        (2048, 1 << 16, r"board 'tiny' has 2,048 bytes of flash"),
+    ],
 )
 def test_a_model_too_large_for_the_board(
     flash: int, ram: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -83,7 +83,9 @@ def test_only_the_interface_is_extern(digits: CompiledModel, tmp_path: Path, too
         [tool("nm"), "-g", "--defined-only", *objects], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     symbols = set(re.findall(r" [A-Z] (\w+)", listed))
-    assert {s for s in symbols if "_const_" not in s} == {"tvmgen_default_run", "tvmgen_default_run_in"}
+    names = ("run", "map_inputs", "map_outputs")
+    expected = {f"tvmgen_default_{name}{suffix}" for name in names for suffix in ("", "_in")}
+    assert {s for s in symbols if "_const_" not in s} == expected
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,22 @@ def test_callers_workspace(digits: CompiledModel, tmp_path: Path) -> None:
     ).stdout
     assert "tvmgen_default_run_in" in listed
     assert not re.search(r"tvmgen_default_run$", listed, re.MULTILINE)
+
+
+def test_inputs_and_outputs_of_the_caller(tmp_path: Path, test_set: dict[str, np.ndarray]) -> None:
+    models = [
+        compile_model(demo.TFLITE, "tinyml/qemu-m7", module_name=name, caller_io=name != "inside")
+        for name in ("inside", "outside", "bare")
+    ]
+    inside, outside, _ = (m.report() for m in models)
+    assert all(t["arena_offset"] is not None for t in (*inside["inputs"], *inside["outputs"]))
+    assert all(t["arena_offset"] is None for t in (*outside["inputs"], *outside["outputs"]))
+    assert (models[0].plan.caller_bytes, models[1].plan.caller_bytes) == (0, 64 + 10)
+    assert models[0].plan.arena_bytes < models[1].plan.ram_bytes
+    library = build_library(models, tmp_path, flags=(*FLAGS, "-DTVMGEN_BARE_NO_STATIC_WORKSPACE"))
+    for name in ("inside", "outside", "inside"):
+        for i in range(3):
+            np.testing.assert_array_equal(library.run(name, [test_set["inputs"][i]])[0], test_set["outputs"][i])
 
 
 def test_two_models_in_one_program(tmp_path: Path, test_set: dict[str, np.ndarray]) -> None:
@@ -186,9 +204,7 @@ def test_too_large_for_the_board(tmp_path: Path) -> None:
     x = w.input("x", [1, 400, 400, 4], scale=0.5, zero_point=0)
     weight = w.const("w", np.ones((4, 3, 3, 4), np.int8), scale=0.5)
     w.output(w.conv2d(w.conv2d(x, weight, out_scale=1.0, name="wide"), weight, out_scale=1.0))
-    with pytest.raises(
-        MemoryBudgetError, match=r"bytes of RAM.*'nrf52840dk' has 262,144\n  live at the peak: wide ring"
-    ):
+    with pytest.raises(MemoryBudgetError, match=r"needs 64\d,\d\d\d bytes of RAM.*has 262,144\n.*x, 640,000 bytes"):
         compile_model(w.finish(), "tinyml/nrf52840dk")
 
 

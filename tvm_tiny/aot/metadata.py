@@ -22,9 +22,10 @@ def tinyml_metadata(
 ) -> dict[str, Any]:
     """What inspect, run and report know of a compiled model."""
     tensors = program.graph.tensors
+    roots = program.graph.view_roots()
     names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
     described = [
-        _io_tensor(info, c_name, tensors[t])
+        {**_io_tensor(info, c_name, tensors[t]), "arena_offset": plan.offset(roots[t])}
         for info, c_name, t in zip((*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True)
     ]
     macs = sum(op.macs for op in program.graph.ops)

@@ -36,6 +36,7 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         "prefix": prefix,
         "macro": prefix.upper(),
         "arena_bytes": info["arena_bytes"],
+        "io_in_arena": all(t["arena_offset"] is not None for kind in tensors.values() for t in kind),
         **tensors,
     }
     functions = generate_functions(program)

@@ -50,6 +50,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto (the default): layers run interleaved, row by row, where that saves RAM; off: one after the other",
     )
+    parser.add_argument(
+        "--caller-io",
+        action="store_true",
+        help="inputs and outputs are buffers of the caller, inputs stay as they are; by default they lie in the arena",
+    )
     parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
     parser.add_argument(
         "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
@@ -84,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             pass_config=pass_config,
             dump_ir=args.dump_ir,
             fusion=args.fusion,
+            caller_io=args.caller_io,
         )
         compiled.export(args.output)
     info = compiled.report()

@@ -110,7 +110,9 @@ class Report:
         ram, flash = self.ram, self.flash
         arena, io = ("arena", ram.arena_bytes), ("inputs and outputs", ram.io_bytes)
         data, stack = (".data and .bss", ram.data_bss_bytes), ("stack", ram.stack_bytes)
-        table.add_row("RAM bytes", _number(ram.total_bytes), _parts((arena, io, data, stack)))
+        parts = (arena, data, stack) if ram.io_in_arena else (arena, io, data, stack)
+        note = f" (arena with {ram.io_bytes:,} of inputs and outputs)" if ram.io_in_arena else ""
+        table.add_row("RAM bytes", _number(ram.total_bytes), _parts(parts) + note)
         code, weights = ("code", flash.code_bytes), ("weights", flash.weights_bytes)
         table.add_row("flash bytes", _number(flash.total_bytes), _parts((code, weights)))
         return table

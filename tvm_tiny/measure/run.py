@@ -149,7 +149,9 @@ class _Runner:
         allowed = []
         if self._check_stores:
             allowed = [(s.address, s.end) for s in map(firmware.section, (".model_stack", ".model_data", ".model_bss"))]
-            outputs = [firmware.symbols[f"model_output_{i}"] for i in range(len(self._info["outputs"]))]
+            # In the arena they are static data.
+            names = [f"model_output_{i}" for i in range(len(self._info["outputs"]))]
+            outputs = [firmware.symbols[name] for name in names if name in firmware.symbols]
             allowed += [(symbol.address, symbol.address + symbol.size_bytes) for symbol in outputs]
         layers = len(self._info["layers"])
         return InstructionCounter(firmware, folder, module=self._module, layers=layers, allowed_stores=allowed)

@@ -65,7 +65,7 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
     }
     stages: list[PlannedStage] = []
     executed = 0
-    for stage in placed.program.stages:
+    for index, stage in enumerate(placed.program.stages):
         schedule = schedule_stage(graph, stage)
         groups: list[PlannedGroup] = []
         staged: set[int] = set()
@@ -82,7 +82,9 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
             groups.append(PlannedGroup(group, lines, scratch.offset if scratch else None))
             for run in group.runs:
                 executed += graph.ops[run.op].macs * executed_rows(group, run) // graph.op_rows(run.op)
+        unread = graph.unread_inputs() if index == 0 else []
         touched = {t for op in stage.ops for t in (*graph.ops[op].inputs, *graph.ops[op].outputs)} - staged
+        touched.update(unread)
         places = {
             t: where["tensor" if is_full(graph, stage.ops, t) else "ring", t]
             for t in sorted(touched)

@@ -159,7 +159,7 @@ def passing_tensors(graph: Graph, first: int, ops: frozenset[int]) -> list[int]:
         if t not in touched
         and x.home is not Home.CALLER
         and (graph.producer[t] < first if t in graph.producer else x.home is Home.INPUT)
-        and graph.last_use(t) >= after
+        and (graph.last_use(t) >= after or (first == 0 and t in graph.unread_inputs()))
     ]
 
 

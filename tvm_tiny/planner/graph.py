@@ -154,6 +154,10 @@ class Graph:
             return self.tensors[x.outputs[0]].columns
         return self.tensors[x.inputs[0]].columns if x.kind is Kind.REDUCE else 1
 
+    def unread_inputs(self) -> list[int]:
+        """Inputs that no operator reads; they have bytes all the same, until the first stage has run."""
+        return [t for t, x in enumerate(self.tensors) if x.home is Home.INPUT and self.last_use(t) < 0]
+
     def view_roots(self) -> list[int]:
         """For every tensor the one whose bytes it shows: itself, or behind views the tensor they start from."""
         roots = list(range(len(self.tensors)))

@@ -112,6 +112,10 @@ class Plan:
         """Whether the offsets are proved optimal for these stages."""
         return self.arena_bytes == self.lower_bound_bytes
 
+    def offset(self, tensor: int) -> int | None:
+        """Byte offset of a tensor that outlives a stage, such as an input or output; None when the caller owns it."""
+        return next((s.places[tensor].offset for s in self.stages if tensor in s.places), None)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form, for metadata and reports."""
         return {

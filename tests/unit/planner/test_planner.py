@@ -11,7 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.planner_graphs import networks
-from tvm_tiny.planner import Fusion, Graph, Home, Kind, Op, PlanError, Tensor, Window, find_peak, plan_memory, verify
+from tvm_tiny.planner import (
+    Fusion,
+    Graph,
+    Home,
+    Kind,
+    Op,
+    PlanError,
+    PlannedStage,
+    Tensor,
+    Window,
+    find_peak,
+    plan_memory,
+    verify,
+)
 
 MODES: tuple[Fusion, ...] = ("off", "rows", "columns")
 
@@ -92,6 +105,21 @@ def test_an_image_behind_a_view_has_the_rows_its_readers_go_through() -> None:
     plan = plan_memory(Graph(made, (source, *ops), (3,)))
     verify(plan)
     assert [op.kind for op in plan.graph.ops] == [Kind.ROWS, Kind.WHOLE, Kind.ROWS]
+
+
+def test_an_input_that_nobody_reads_has_bytes_of_its_own() -> None:
+    tensors = (flat("x", 40, Home.INPUT), flat("unread", 24, Home.INPUT), flat("y", 80))
+    graph = Graph(tensors, (Op("dense", Kind.WHOLE, (0,), (2,)),), (2,))
+    plan = plan_memory(graph)
+    verify(plan)
+    assert plan.arena_bytes == 40 + 24 + 80
+    with pytest.raises(PlanError, match="not \\(or no longer\\) there"):
+        verify(replace(plan, stages=tuple(_moved(s, 1, plan.offset(0) or 0) for s in plan.stages)))
+
+
+def _moved(stage: PlannedStage, tensor: int, offset: int) -> PlannedStage:
+    places = {**stage.places, tensor: replace(stage.places[tensor], offset=offset)}
+    return replace(stage, places=places)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,15 @@ def test_damaged_metadata(tmp_path: Path, files: dict[str, bytes], words: str) -
         load_model(unpacked(tmp_path, files))
 
 
+def test_io_source_asks_the_model_where_its_inputs_and_outputs_are(tmp_path: Path) -> None:
+    edges = {kind: [{**t, "arena_offset": 0} for t in DEFAULT[kind]] for kind in ("inputs", "outputs")}
+    source = io_source(load_model(unpacked(tmp_path, damaged(**edges))))
+    assert "model_input_0[" not in source
+    assert "const struct tvmgen_default_inputs inputs = tvmgen_default_map_inputs();" in source
+    assert "model_inputs[1].data = inputs.bias;" in source
+    assert "return tvmgen_default_run();" in source
+
+
 def test_io_source_brings_the_arena_where_the_caller_has_to(tmp_path: Path) -> None:
     model = load_model(unpacked(tmp_path, archive_files()))
     assert "workspace" not in io_source(model)

@@ -17,6 +17,7 @@ else:
 _MLF_VERSION = 7
 _MAX_BYTES = 1 << 30
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ATTRIBUTES = '__attribute__((aligned(8), section("%s")))'
 
 
 @dataclass(frozen=True)
@@ -87,36 +88,59 @@ def load_model(model_dir: Path) -> Model:
 
 
 def io_source(model: Model) -> str:
-    """The C file that owns the model's inputs and outputs, and the arena where the caller has to bring it."""
+    """The C file that ties the model to the link.
+
+    It owns inputs and outputs where the model does not keep them in its arena, and the arena where the caller has to
+    bring it.
+    """
     prefix = f"tvmgen_{model.module}"
-    inputs, outputs = model.tinyml["inputs"], model.tinyml["outputs"]
-    lines = ['#include "link.h"', f'#include "{prefix}.h"', ""]
-    attributes = '__attribute__((aligned(8), section("%s")))'
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        for i, tensor in enumerate(tensors):
-            buffer = f"static uint8_t model_{kind}_{i}[{tensor['size_bytes']}]"
-            lines.append(f"{buffer} {attributes % '.tinyml_io'};")
-    arguments = ["&inputs", "&outputs"]
-    if _takes_workspace(model, prefix):
+    edges = {kind: model.tinyml[f"{kind}s"] for kind in ("input", "output")}
+    tensors = [t for edge in edges.values() for t in edge]
+    mapped = all(isinstance(t.get("arena_offset"), int) for t in tensors)
+    lines = ['#include "link.h"', f'#include "{prefix}.h"', "", *([] if mapped else _buffers(edges))]
+    arguments = [] if mapped else ["&inputs", "&outputs"]
+    if not mapped and _takes_workspace(model, prefix):
         size = f"{prefix.upper()}_WORKSPACE_SIZE"
-        lines.append(f"static uint8_t {prefix}_workspace[{size}] {attributes % '.tinyml_workspace'};")
+        lines.append(f"static uint8_t {prefix}_workspace[{size}] {_ATTRIBUTES % '.tinyml_workspace'};")
         arguments.append(f"{prefix}_workspace")
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        members = ", ".join(f".{t['c_name']} = model_{kind}_{i}" for i, t in enumerate(tensors))
-        lines.append(f"static struct {prefix}_{kind}s {kind}s = {{{members}}};")
+    if not mapped:
+        for kind, edge in edges.items():
+            members = ", ".join(f".{t['c_name']} = model_{kind}_{i}" for i, t in enumerate(edge))
+            lines.append(f"static struct {prefix}_{kind}s {kind}s = {{{members}}};")
     lines.append("")
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        entries = ", ".join(f"{{model_{kind}_{i}, {t['size_bytes']}}}" for i, t in enumerate(tensors))
-        lines.append(f"const struct link_buffer model_{kind}s[] = {{{entries}}};")
-    info = ["LINK_VERSION", len(inputs), len(outputs), *(t["size_bytes"] for t in (*inputs, *outputs))]
+    for kind, edge in edges.items():
+        data = [0 if mapped else f"model_{kind}_{i}" for i in range(len(edge))]
+        entries = ", ".join(f"{{{place}, {t['size_bytes']}}}" for place, t in zip(data, edge, strict=True))
+        lines.append(f"struct link_buffer model_{kind}s[] = {{{entries}}};")
+    info = ["LINK_VERSION", *(len(edge) for edge in edges.values()), *(t["size_bytes"] for t in tensors)]
     lines += [
         f"const uint32_t model_info[] = {{{', '.join(map(str, info))}}};",
         "const uint32_t model_info_bytes = sizeof model_info;",
-        f"const struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments)}}}}};",
+        f"const struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments) or '0'}}}}};",
         f"int32_t model_run(void) {{ return {prefix}_run({', '.join(arguments)}); }}",
+        *_map_function(prefix, edges if mapped else {}),
         "",
     ]
     return "\n".join(lines)
+
+
+def _buffers(edges: dict[str, Any]) -> list[str]:
+    """Inputs and outputs as arrays."""
+    attributes = _ATTRIBUTES % ".tinyml_io"
+    return [
+        f"static uint8_t model_{kind}_{i}[{t['size_bytes']}] {attributes};"
+        for kind, edge in edges.items()
+        for i, t in enumerate(edge)
+    ]
+
+
+def _map_function(prefix: str, edges: dict[str, Any]) -> list[str]:
+    """``model_map``, which asks the model where its inputs and outputs are."""
+    lines = ["void model_map(void) {"]
+    for kind, edge in edges.items():
+        lines.append(f"  const struct {prefix}_{kind}s {kind}s = {prefix}_map_{kind}s();")
+        lines += [f"  model_{kind}s[{i}].data = {kind}s.{t['c_name']};" for i, t in enumerate(edge)]
+    return [*lines, "}"]
 
 
 def _takes_workspace(model: Model, prefix: str) -> bool:

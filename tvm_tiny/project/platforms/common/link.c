@@ -98,6 +98,7 @@ static void answer_run(void) {
 }
 
 void link_serve(void) {
+  model_map();
   for (;;) {
     struct header header;
     uint16_t crc = receive_header(&header);

@@ -27,7 +27,7 @@ struct link_buffer {
   uint32_t size;
 };
 
-/* tvmgen_<module>_run and its arguments, for platforms that call it on a stack of its own. */
+/* tvmgen_<module>_run and its arguments (those it has), for platforms that call it on a stack of its own. */
 struct model_call {
   void (*entry)(void);
   void* arguments[3];
@@ -40,9 +40,11 @@ struct link_run {
   uint64_t nanoseconds;
 };
 
-/* Made for each model (model_io.c); model_info is the payload of INFO. */
-extern const struct link_buffer model_inputs[];
-extern const struct link_buffer model_outputs[];
+/* Made for each model (model_io.c); model_info is the payload of INFO. model_map fills in addresses that only the model
+ * knows. */
+extern struct link_buffer model_inputs[];
+extern struct link_buffer model_outputs[];
+void model_map(void);
 extern const uint32_t model_info[];
 extern const uint32_t model_info_bytes;
 extern const struct model_call model_call;
