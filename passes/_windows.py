@@ -13,10 +13,12 @@ _ELEMENTWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize"}
 
 
 def windows_of(call: relax.Call, kernel: Kernel) -> tuple[Window, Window] | None:
-    """Windows along rows and columns, the same for every activation input.
+    """Windows along rows and columns, the same for every activation input; those of a sum are a single row.
 
     None for what needs whole tensors: kernels of that granularity, batches, and operators that scale rows.
     """
+    if kernel.granularity == "sum":
+        return Window(), Window()
     if kernel.granularity != "row" or not is_tinyml_call(call) or int(call.ty.shape.values[0]) != 1:
         return None
     name = op_name(call)

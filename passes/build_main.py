@@ -103,8 +103,13 @@ class _Main:
             source, target = (buffers.address(stage, t) for t in tensors)
             return _call(name, target, source, graph.tensors[op.inputs[0]].size_bytes)
         if kernel.granularity == "tensor":
-            return _call(name, *(buffers.address(stage, t) for t in tensors), *self._working_memory(group, kernel))
+            return _call(
+                name, *(buffers.address(stage, t) for t in tensors), *self._working_memory(stage, group, kernel)
+            )
         y = tirx.Var("y", "int32")
+        if kernel.granularity == "sum":
+            rows = graph.tensors[op.inputs[0]].shape[1]
+            return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
         batch, rows = graph.tensors[op.outputs[0]].shape[:2]
         if batch == 1:
             return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
@@ -113,19 +118,20 @@ class _Main:
         images = [buffers.address(stage, t, n * math.prod(graph.tensors[t].shape[1:])) for t in op.inputs]
         out = buffers.address(stage, op.outputs[0], (n * rows + y) * row)
         heights = [graph.tensors[t].shape[1] for t in op.inputs]
-        call = _call(name, *images, out, *self._working_memory(group, kernel), y, *heights)
+        call = _call(name, *images, out, *self._working_memory(stage, group, kernel), y, *heights)
         loop = tirx.For(y, 0, rows, tirx.ForKind.SERIAL, call)
         return tirx.For(n, 0, batch, tirx.ForKind.SERIAL, loop)
 
     def _row(self, stage: planner.PlannedStage, group: planner.PlannedGroup, name: str, y: Any) -> tirx.Stmt:
-        """Row ``y`` of an operator on images of one batch."""
+        """Row ``y`` of an operator on images of one batch: of its output, or of its input if it adds up."""
         index, graph, buffers = self._op(group), self._program.graph, self.buffers
         op, kernel = graph.ops[index], self._program.layers[index].kernel
         assert kernel is not None
         images = [buffers.address(stage, t) for t in op.inputs]
         rows = [buffers.ring_rows(stage, t) or graph.tensors[t].shape[1] for t in op.inputs]
-        out = buffers.row(stage, op.outputs[0], y)
-        return _call(name, *images, out, *self._working_memory(group, kernel), y, *rows)
+        (target,) = op.outputs
+        out = buffers.address(stage, target) if kernel.granularity == "sum" else buffers.row(stage, target, y)
+        return _call(name, *images, out, *self._working_memory(stage, group, kernel), y, *rows)
 
     def _op(self, group: planner.PlannedGroup) -> int:
         return self._index[group.schedule.runs[0].op]
@@ -138,10 +144,13 @@ class _Main:
         self.steps.append((index, name))
         return name
 
-    def _working_memory(self, group: planner.PlannedGroup, kernel: Kernel) -> Sequence[tirx.Expr]:
-        """Constants and scratch."""
+    def _working_memory(
+        self, stage: planner.PlannedStage, group: planner.PlannedGroup, kernel: Kernel
+    ) -> Sequence[tirx.Expr]:
+        """Constants and scratch, or sums."""
         constants = [self._constants.add(a) for a in kernel.constants]
-        return constants if group.scratch is None else [*constants, self.buffers.scratch(group.scratch)]
+        sums = stage.sums.get(group.schedule.runs[0].op)
+        return [*constants, *(self.buffers.scratch(o) for o in (group.scratch, sums) if o is not None)]
 
 
 def _mark(layer: int) -> tirx.Stmt:

@@ -73,15 +73,18 @@ class _Extractor:
         kernel = self._select(value)
         windows = windows_of(value, kernel)
         rows, columns = ((w,) * len(inputs) for w in windows) if windows else ((), ())
+        adds_up = kernel.granularity == "sum"
+        kind = planner.Kind.REDUCE if adds_up else planner.Kind.ROWS if windows else planner.Kind.WHOLE
         self._ops.append(
             planner.Op(
                 var.name,
-                planner.Kind.ROWS if windows else planner.Kind.WHOLE,
+                kind,
                 inputs,
                 outputs,
                 rows,
                 columns,
-                scratch_bytes=kernel.scratch_bytes,
+                scratch_bytes=0 if adds_up else kernel.scratch_bytes,
+                accumulator_bytes=kernel.scratch_bytes if adds_up else 0,
                 in_place=kernel.in_place_inputs,
                 macs=kernel.macs,
             )

@@ -94,6 +94,15 @@ def driver_source(calls: Sequence[KernelCall]) -> str:
         shape, _ = call.outputs[0]
         outputs = [_bytes(s[2:] if row else s, d) for s, d in call.outputs]
         buffers = [f"malloc({n})" for n in outputs] + constants + scratch
+        if call.kernel.granularity == "sum":
+            image, rows = call.arrays[0], call.arrays[0].shape[1]
+            values = [f"noise({image.nbytes})", *buffers]
+            names = [f"p{i}" for i in range(len(values))]
+            made = "".join(f"void* {name} = {v}; " for name, v in zip(names, values, strict=True))
+            each = f"for (int y = 0; y < {rows}; ++y) k{number}({', '.join(names)}, y, {rows});"
+            functions.append(f"static void run_{number}(void) {{ {made}{each} }}")
+            body.append(f"  run_{number}();")
+            continue
         for y in sorted({0, 1, shape[1] // 2, shape[1] - 1} & set(range(shape[1]))) if row else [0]:
             spans = [_span(call, i, y) for i in range(len(call.arrays))] if row else []
             sizes = [s * _bytes(a.shape[2:], a.dtype.name) for s, a in zip(spans, call.arrays, strict=False)]
@@ -161,12 +170,19 @@ class KernelLibrary:
                 *map(_pointer, constants),
                 *(s.pointer() for s in scratch),
             )
+        elif call.kernel.granularity == "sum":
+            self._run_sum(function, inputs[0], outputs[0], [*map(_pointer, constants), scratch[0].pointer()], ring)
         else:
             fixed = [*map(_pointer, constants), *(s.pointer() for s in scratch)]
             self._run_rows(call, function, inputs, outputs[0], fixed, ring)
         for guarded in (*outputs, *scratch):
             guarded.check()
         return [o.content() for o in outputs]
+
+    def _run_sum(self, function: Any, image: Array, output: _Guarded, fixed: list[Any], ring: bool) -> None:
+        for y, row in enumerate(image[0]):
+            given, rows = (row, 1) if ring else (image, image.shape[1])
+            function(_pointer(given), output.pointer(), *fixed, ctypes.c_int32(y), ctypes.c_int32(rows))
 
     def _run_rows(
         self, call: KernelCall, function: Any, inputs: list[Array], output: _Guarded, fixed: list[Any], ring: bool

@@ -24,10 +24,10 @@ class KernelBuilder:
 
     Attributes
     ----------
-    y : row of the output that is computed; only for row kernels
+    y : row of the output that is computed, or of the input that is added; not for kernels on whole tensors
     """
 
-    def __init__(self, granularity: Literal["row", "tensor"]) -> None:
+    def __init__(self, granularity: Literal["row", "sum", "tensor"]) -> None:
         self.granularity = granularity
         self.y = tirx.Var("y", "int32")
         self._inputs: list[Any] = []
@@ -140,7 +140,7 @@ class KernelBuilder:
         params = [*self._inputs, *self._outputs, *(buffer for buffer, _ in self._constants)]
         if self._scratch is not None:
             params.append(self._scratch)
-        if self.granularity == "row":
+        if self.granularity != "tensor":
             params += [self.y, *self._rows]
         attrs: dict[str, Any] = {"s_tir": True}
         if not in_place_inputs:

@@ -14,6 +14,7 @@ from tvm_tiny.quant.params import MeanParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, widen
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, size_of
+from tvm_tiny.schedules.cortex_m.sum_rows import sum_rows, worthwhile
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (4, 1)
@@ -42,6 +43,9 @@ class Mean(CortexMScheduleRule):
         # A last axis that is kept is walked in blocks; otherwise there is one sum at a time.
         lanes = shape[-1] if kept and kept[-1] == len(shape) - 1 else 1
         outer = [axis for axis in kept if axis != len(shape) - 1]
+
+        if len(shape) == 4 and tuple(p.axes) == (1, 2) and worthwhile(shape):
+            return sum_rows("qmean_rows", shape, -p.input_zero_point * count, requantizer.scalar)
 
         b = KernelBuilder("tensor")
         data = b.input("data", size_of(shape), "int8")

@@ -12,6 +12,7 @@ from tvm_tiny.quant.params import PoolParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, value, widen
 from tvm_tiny.schedules.cortex_m.conv_layer import stride_suffix
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
+from tvm_tiny.schedules.cortex_m.sum_rows import sum_rows, worthwhile
 from tvm_tiny.schedules.cortex_m.window import Axis, Rows, each_pixel
 from tvm_tiny.targets import Cpu
 
@@ -35,6 +36,14 @@ class Pool2D(CortexMScheduleRule):
                 (height, width), p.pool_size, p.strides, p.padding[:2], p.padding[2:], strict=True
             )
         )
+        shape = shape_of(call.args[0])
+        everything = tuple(p.pool_size) == (height, width) and not any(p.padding)
+        if average and everything and worthwhile(shape):
+
+            def finish(total: Any) -> Any:
+                return value("tinyml_clamp", value("tinyml_average", total, height * width), p.clamp_min, p.clamp_max)
+
+            return sum_rows(f"{name}_rows", shape, 0, finish)
         b = KernelBuilder("row")
         data = b.input("data", height * width * channels, "int8")
         out = b.output(horizontal.outputs * channels, "int8")

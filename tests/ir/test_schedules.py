@@ -75,7 +75,7 @@ def test_parameters_follow_the_convention(name: str, cpu: str) -> None:
     assert [int(p.shape[0]) for p in buffers[: len(sizes)]] == sizes
     rest = [str(p.name) for p in params[len(sizes) :]]
     expected = ["scratch"] if kernel.scratch_bytes else []
-    expected += ["y", *(f"rows_{i}" for i in range(len(call.arrays)))] if row else []
+    expected += ["y", *(f"rows_{i}" for i in range(len(call.arrays)))] if kernel.granularity != "tensor" else []
     assert rest == expected
     assert kernel.scratch_bytes % 8 == 0
 

@@ -101,6 +101,6 @@ def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
         "executed_macs": op.macs,
         "kernel": kernel_name,
         "output_bytes": sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in outputs),
-        "scratch_bytes": op.scratch_bytes,
+        "scratch_bytes": op.scratch_bytes + op.accumulator_bytes,
         "constants_bytes": sum(c.nbytes for c in constants),
     }

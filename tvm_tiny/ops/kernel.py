@@ -31,16 +31,18 @@ class Kernel:
     Parameters
     ----------
     func : ``tirx.PrimFunc``. Its parameters, in this order: one buffer per activation input, one per output, one per
-        entry of ``constants``, one ``uint8`` buffer if ``scratch_bytes``, and for granularity "row" ``y: int32``
-        and one ``rows_<i>: int32`` per activation input.
+        entry of ``constants``, one ``uint8`` buffer if ``scratch_bytes``, and for granularities "row" and "sum"
+        ``y: int32`` and one ``rows_<i>: int32`` per activation input.
     name : base of the C name, like ``qconv2d_3x3_s2``; made unique later
     granularity :
         "tensor": one call computes whole tensors. "row": one call computes output row ``y`` of an NHWC image (N is
         looped over outside): the output pointer is that of row ``y``; input pointers are those of the buffer that holds
         the image's rows, row ``r`` at slot ``r % rows_<i>``. Rows outside the image are never read: vertical and
-        horizontal padding is the kernel's own business.
+        horizontal padding is the kernel's own business. "sum": one call adds row ``y`` of its only input, an image of
+        one batch, to sums in its scratch memory, which is kept from call to call; ``y`` counts up from 0, the call of
+        the last row writes the output.
     constants : packed arrays in the order the kernel reads them
-    scratch_bytes : working memory inside one call, 8-byte aligned
+    scratch_bytes : working memory inside one call (of "sum": from the first call to the last), 8-byte aligned
     in_place_inputs : activation inputs whose buffer may be that of output 0 (each element is read before the element of
         the output at the same byte offset is written)
     macs : multiply-accumulates of the whole operator, padded taps included
@@ -49,7 +51,7 @@ class Kernel:
 
     func: Any
     name: str
-    granularity: Literal["row", "tensor"]
+    granularity: Literal["row", "sum", "tensor"]
     constants: tuple[NDArray[np.generic], ...] = ()
     scratch_bytes: int = 0
     in_place_inputs: tuple[int, ...] = ()
