@@ -8,9 +8,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# The same examples in every run, so that a failure is the change's own; TVM_TINY_EXPLORE=1 looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
+if not os.environ.get("TVM_TINY_EXPLORE"):
+    hypothesis.settings.load_profile("repeatable")
 
 
 def _missing(what: str) -> None:

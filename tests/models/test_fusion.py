@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.native import build_library
@@ -106,16 +106,19 @@ def any_stages(draw: st.DrawFn) -> Callable[..., planner.Plan]:
     return plan
 
 
-def assert_same(models: list[CompiledModel], folder: Path) -> None:
+def assert_same(models: list[CompiledModel], folder: Path) -> bool:
+    """Hold all models against the first one; false where two inputs give one output, which shows little."""
     library = build_library(models, folder)
     (given,) = models[0].report()["inputs"]
     rng = np.random.default_rng(7)
+    outputs = []
     for _ in range(2):
         x = rng.integers(-128, 128, given["shape"]).astype(np.int8)
         expected, *others = [library.run(m.module_name, [x])[0] for m in models]
-        assert expected.std() > 0 or expected.size < 20
+        outputs.append(expected)
         for model, got in zip(models[1:], others, strict=True):
             np.testing.assert_array_equal(got, expected, err_msg=model.module_name, strict=True)
+    return bool((outputs[0] != outputs[1]).any())
 
 
 @pytest.mark.slow
@@ -128,7 +131,7 @@ def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.Data
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler.planner, "plan_memory", any_stages(data.draw))
         models.append(compile_model(model, BOARD, module_name="drawn"))
-    assert_same(models, tmp_path_factory.mktemp("random"))
+    assume(assert_same(models, tmp_path_factory.mktemp("random")))
 
 
 def residual_network() -> bytes:
@@ -147,7 +150,7 @@ def test_residuals_and_strides_share_a_stage(tmp_path: Path) -> None:
     models = [
         compile_model(residual_network(), BOARD, fusion=f, module_name=n) for f, n in (("off", "plain"), ("auto", "f"))
     ]
-    assert_same(models, tmp_path)
+    assert assert_same(models, tmp_path)
     plain, fused = (m.report()["plan"] for m in models)
     assert all(len(stage["operators"]) == 1 for stage in plain["stages"])
     (stage,) = fused["stages"]
