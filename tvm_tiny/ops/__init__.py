@@ -4,12 +4,13 @@
 import tvm  # noqa: F401
 
 from .io_info import IoTensor, ModelIo, get_io, with_io
-from .kernel import CFunction, Kernel
+from .kernel import ROW_ADDRESS, CFunction, Kernel
 from .program import Function, Layer, Program, TirProgram
 from .registry import OPS, OpDef, is_tinyml_call, make_call, op_name, params_of, register_ops
 
 __all__ = [
     "OPS",
+    "ROW_ADDRESS",
     "CFunction",
     "Function",
     "IoTensor",
