@@ -155,7 +155,7 @@ def test_residuals_and_strides_share_a_stage(tmp_path: Path) -> None:
     assert all(len(stage["operators"]) == 1 for stage in plain["stages"])
     (stage,) = fused["stages"]
     assert (stage["operators"][0], stage["operators"][-1], len(stage["operators"])) == ("first", "last", 9)
-    assert 3 * fused["arena_bytes"] < plain["arena_bytes"]
+    assert 2 * fused["arena_bytes"] < plain["arena_bytes"]
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
