@@ -9,7 +9,7 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.quant.params import AddParams
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, with_general_segment
 from tvm_tiny.schedules.cortex_m.dsp import dsp_add
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer, rescale
@@ -25,14 +25,15 @@ class Add(CortexMScheduleRule):
     def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
         p: AddParams = params_of(call)
         name = op_name(call)
-        micro_kernel = dsp_add(name, p, call.args, shape_of(call)) if cpu.has_dsp else None
-        if micro_kernel is not None:
-            return micro_kernel
 
         def prepare(_: KernelBuilder) -> Any:
             return lambda a, b: _sum(p, a, b, subtract=name == "qsub")
 
-        return elementwise(name, call.args, shape_of(call), "int8", prepare)
+        def general() -> Kernel:
+            return elementwise(name, call.args, shape_of(call), "int8", prepare)
+
+        micro_kernel = dsp_add(name, p, call.args, shape_of(call)) if cpu.has_dsp else None
+        return general() if micro_kernel is None else with_general_segment(micro_kernel, general)
 
 
 def _sum(p: AddParams, a: Any, b: Any, *, subtract: bool) -> Any:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import tirx
 
-from tvm_tiny.ops import CFunction, Kernel
+from tvm_tiny.ops import ROW_ADDRESS, CFunction, Granularity, Kernel
 
 Array = NDArray[np.generic]
 
@@ -25,17 +26,19 @@ class KernelBuilder:
     Attributes
     ----------
     y : row of the output that is computed, or of the input that is added; not for kernels on whole tensors
+    x0, x1 : columns x0 <= x < x1 of that row are computed; of granularity "segment" only
     """
 
-    def __init__(self, granularity: Literal["row", "sum", "tensor"]) -> None:
+    def __init__(self, granularity: Granularity) -> None:
         self.granularity = granularity
-        self.y = tirx.Var("y", "int32")
+        self.y, self.x0, self.x1 = (tirx.Var(name, "int32") for name in ("y", "x0", "x1"))
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._constants: list[tuple[Any, Array]] = []
         self._scratch: Any = None
         self._scratch_bytes = 0
         self._rows: list[Any] = []
+        self._addresses: list[tuple[Any, ...]] = []
         self._blocks: list[list[Any]] = [[]]
 
     # Parameters
@@ -43,7 +46,9 @@ class KernelBuilder:
     def input(self, name: str, size: int, dtype: str) -> Any:
         """Declare the next activation input."""
         self._inputs.append(tirx.decl_buffer((size,), dtype, name))
-        self._rows.append(tirx.Var(f"rows_{len(self._rows)}", "int32"))
+        index = len(self._rows)
+        self._rows.append(tirx.Var(f"rows_{index}", "int32"))
+        self._addresses.append(tuple(tirx.Var(f"{part}_{index}", "int32") for part in ROW_ADDRESS))
         return self._inputs[-1]
 
     def output(self, size: int, dtype: str) -> Any:
@@ -72,6 +77,22 @@ class KernelBuilder:
     def ring_length(self, index: int) -> Any:
         """How many rows the buffer of input ``index`` holds."""
         return self._rows[index]
+
+    def row_address(self, index: int) -> tuple[Any, ...]:
+        """The numbers of ``ROW_ADDRESS`` of input ``index``; of granularity "segment" only."""
+        return self._addresses[index]
+
+    def row_offset(self, index: int, row: Any, row_elements: int) -> Any:
+        """Elements from the pointer of input ``index`` to column 0 of ``row``, which is not negative."""
+        if self.granularity != "segment":
+            return self.slot(index, row) * row_elements
+        offset = value("tinyml_row_offset", as_expr(row), *self._addresses[index])
+        itemsize = np.dtype(str(self._inputs[index].dtype)).itemsize
+        return offset if itemsize == 1 else tirx.truncdiv(offset, itemsize)
+
+    def columns(self, width: int) -> tuple[Any, Any]:
+        """First column to compute and the one behind the last, of a row of ``width``."""
+        return (self.x0, self.x1) if self.granularity == "segment" else (0, width)
 
     # Statements
 
@@ -140,7 +161,10 @@ class KernelBuilder:
         params = [*self._inputs, *self._outputs, *(buffer for buffer, _ in self._constants)]
         if self._scratch is not None:
             params.append(self._scratch)
-        if self.granularity != "tensor":
+        if self.granularity == "segment":
+            params += [self.y, self.x0, self.x1, *(part for address in self._addresses for part in address)]
+            name += "_segment"
+        elif self.granularity != "tensor":
             params += [self.y, *self._rows]
         attrs: dict[str, Any] = {"s_tir": True}
         if not in_place_inputs:
@@ -165,6 +189,22 @@ class KernelBuilder:
         if not stmts:
             return None
         return stmts[0] if len(stmts) == 1 else tirx.SeqStmt(stmts)
+
+
+def with_segment(write: Callable[[KernelBuilder], Kernel]) -> Kernel:
+    """A row kernel with its form for parts of a row, both written by ``write``."""
+    return replace(write(KernelBuilder("row")), segment=write(KernelBuilder("segment")))
+
+
+def with_general_segment(micro_kernel: Kernel, general: Callable[[], Kernel]) -> Kernel:
+    """``micro_kernel``, and for parts of a row the general kernel if it has none and reads the same constants."""
+    if micro_kernel.segment is not None or micro_kernel.granularity != "row":
+        return micro_kernel
+    segment = general().segment
+    if segment is None or len(segment.constants) != len(micro_kernel.constants):
+        return micro_kernel
+    same = all(np.array_equal(a, b) for a, b in zip(segment.constants, micro_kernel.constants, strict=True))
+    return replace(micro_kernel, segment=segment) if same else micro_kernel
 
 
 def value(function: str, *args: Any, dtype: str = "int32") -> Any:

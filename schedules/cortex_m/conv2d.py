@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from tvm import relax, tirx
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, at_least, blocks
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
-from tvm_tiny.schedules.cortex_m.window import Axis, Rows, skip
+from tvm_tiny.schedules.cortex_m.window import Axis, Rows, split_columns
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (2, 1)
@@ -38,17 +39,19 @@ class Conv2D(CortexMScheduleRule):
 def schedule_conv(layer: ConvLayer, cpu: Cpu) -> Kernel:
     """The kernel of a convolution."""
     micro_kernel = dsp_conv2d(layer) if cpu.has_dsp else None
-    if micro_kernel is not None:
-        return micro_kernel
+    return micro_kernel or with_segment(partial(_write, layer))
+
+
+def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
     _, horizontal = layer.axes
     plain = layer.params.groups == 1 and horizontal.dilation == 1
     whole_words = layer.input_shape[3] % 4 == 0
     if plain and (whole_words or not horizontal.has_border):
-        return _read_in_place(layer)
-    return _gather_windows(layer)
+        return _read_in_place(layer, b)
+    return _gather_windows(layer, b)
 
 
-def _read_in_place(layer: ConvLayer) -> Kernel:
+def _read_in_place(layer: ConvLayer, b: KernelBuilder) -> Kernel:
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
     # Where no tap is ever outside, the zero point needs no subtraction.
@@ -56,7 +59,6 @@ def _read_in_place(layer: ConvLayer) -> Kernel:
     bias = fold_zero_point(layer.bias, layer.weight, p.input_zero_point) if folded else layer.bias
     zero_point = 0 if folded else p.input_zero_point
 
-    b = KernelBuilder("row")
     data = b.input("data", layer.input_shape[1] * horizontal.size * channels, "int8")
     out = b.output(horizontal.outputs * outputs, "int8")
     weights = b.constant("weight", pack_runs(layer.weight.reshape(outputs, kernel_h, -1), CHANNELS))
@@ -79,21 +81,17 @@ def _read_in_place(layer: ConvLayer) -> Kernel:
                     )
                 _store(b, out, finish, acc, pixel * outputs + channel, channel, pixels, width, outputs)
 
-    start, stop = horizontal.interior
-    pairs = (stop - start) // 2
-    if pairs:
-        with b.loop(pairs, "pair") as pair:
-            compute(start + pair * 2, 2, 0, kernel_w)
-    singles = horizontal.outputs - pairs * 2
-    if singles:
-        with b.loop(singles, "single") as single:
-            pixel = b.bind("pixel", skip(single, start, start + pairs * 2, horizontal.outputs))
-            first, count = horizontal.taps(pixel)
-            compute(pixel, 1, b.bind("first", first), b.bind("count", count))
+    split = split_columns(b, horizontal, 2)
+    with b.loop(split.groups, "pair") as pair:
+        compute(split.start + pair * 2, 2, 0, kernel_w)
+    with b.loop(split.singles, "single") as single:
+        pixel = b.bind("pixel", split.single(single))
+        first, count = horizontal.taps(pixel)
+        compute(pixel, 1, b.bind("first", first), b.bind("count", count))
     return b.finish(layer.name, macs=layer.macs)
 
 
-def _gather_windows(layer: ConvLayer) -> Kernel:
+def _gather_windows(layer: ConvLayer, b: KernelBuilder) -> Kernel:
     """Copy the window of each pixel into scratch memory, padding included; so the zero point folds into the bias."""
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, outputs = layer.input_shape[3], layer.weight.shape[0]
@@ -102,7 +100,6 @@ def _gather_windows(layer: ConvLayer) -> Kernel:
     tile = min(2, horizontal.outputs)
     pitch = -(-window // 4) * 4
 
-    b = KernelBuilder("row")
     data = b.input("data", layer.input_shape[1] * horizontal.size * channels, "int8")
     out = b.output(horizontal.outputs * outputs, "int8")
     group_outputs = outputs // p.groups
@@ -126,11 +123,12 @@ def _gather_windows(layer: ConvLayer) -> Kernel:
                     _accumulate(b, acc, x, pitch, w, length, 0, pixels, width)
                     _store(b, out, finish, acc, pixel * outputs + channel, channel, pixels, width, outputs)
 
-    if horizontal.outputs >= 2:
-        with b.loop(horizontal.outputs // 2, "pair") as pair:
-            compute(pair * 2, 2)
-    if horizontal.outputs % 2:
-        compute(tirx.const(horizontal.outputs - 1, "int32"), 1)
+    first, behind = b.columns(horizontal.outputs)
+    count = behind - first
+    with b.loop(count // 2 if isinstance(count, int) else tirx.truncdiv(count, 2), "pair") as pair:
+        compute(as_expr(first) + pair * 2, 2)
+    with b.when(count % 2 == 1 if isinstance(count, int) else tirx.truncmod(count, 2) == 1):
+        compute(as_expr(behind - 1), 1)
     return b.finish(layer.name, macs=layer.macs)
 
 

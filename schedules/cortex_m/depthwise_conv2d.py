@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv2d import schedule_conv
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
@@ -41,10 +42,10 @@ class DepthwiseConv2D(CortexMScheduleRule):
         if outputs != input_shape[3] or outputs == 1:
             return schedule_conv(layer, cpu)
         micro_kernel = dsp_depthwise_conv2d(layer) if cpu.has_dsp else None
-        return micro_kernel or _schedule(layer)
+        return micro_kernel or with_segment(partial(_write, layer))
 
 
-def _schedule(layer: ConvLayer) -> Kernel:
+def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
     p, (vertical, horizontal) = layer.params, layer.axes
     channels = layer.input_shape[3]
     kernel_h, kernel_w = vertical.kernel, horizontal.kernel
@@ -52,7 +53,6 @@ def _schedule(layer: ConvLayer) -> Kernel:
     bias = fold_zero_point(layer.bias, layer.weight, p.input_zero_point) if folded else layer.bias
     zero_point = 0 if folded else p.input_zero_point
 
-    b = KernelBuilder("row")
     data = b.input("data", layer.input_shape[1] * horizontal.size * channels, "int8")
     out = b.output(horizontal.outputs * channels, "int8")
     taps = layer.weight.reshape(channels, kernel_h * kernel_w).T

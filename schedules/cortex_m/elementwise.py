@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tvm_tiny.ops import Kernel
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, as_expr
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, as_expr, with_segment
 from tvm_tiny.schedules.cortex_m.rule import dtype_of, is_constant, shape_of, size_of, values_of
 
 Shape = tuple[int, ...]
@@ -41,15 +41,30 @@ def elementwise(
     prepare : adds constants of its own and returns the function from elements (in their own dtype) to an element
     """
     shapes = [(1,) * (len(out_shape) - len(shape_of(a))) + shape_of(a) for a in args]
-    same = [shape == out_shape for shape in shapes]
     by_rows = len(out_shape) == 4 and all(
-        shape[0] == 1 if is_constant(arg) else equal for arg, shape, equal in zip(args, shapes, same, strict=True)
+        shape[0] == 1 if is_constant(arg) else shape == out_shape for arg, shape in zip(args, shapes, strict=True)
     )
-    b = KernelBuilder("row" if by_rows else "tensor")
+
+    def write(b: KernelBuilder) -> Kernel:
+        return _write(b, name, args, shapes, out_shape, out_dtype, prepare)
+
+    return with_segment(write) if by_rows else write(KernelBuilder("tensor"))
+
+
+def _write(
+    b: KernelBuilder,
+    name: str,
+    args: Sequence[Any],
+    shapes: Sequence[Shape],
+    out_shape: Shape,
+    out_dtype: str,
+    prepare: Callable[[KernelBuilder], Callable[..., Any]],
+) -> Kernel:
+    by_rows = b.granularity != "tensor"
     operands: list[_Operand] = []
     in_place: list[int] = []
     n_inputs = 0
-    for arg, shape, equal in zip(args, shapes, same, strict=True):
+    for arg, shape in zip(args, shapes, strict=True):
         dtype = dtype_of(arg)
         if is_constant(arg):
             operands.append(_Operand(b.constant(f"constant_{len(operands)}", values_of(arg)), shape, None))
@@ -57,7 +72,7 @@ def elementwise(
         size = size_of(shape[1:]) if by_rows else size_of(shape)
         operands.append(_Operand(b.input(f"data_{n_inputs}", size, dtype), shape, n_inputs))
         # Elements are read in ascending order; a narrower output stays behind its input.
-        if equal and np.dtype(out_dtype).itemsize <= np.dtype(dtype).itemsize:
+        if shape == out_shape and np.dtype(out_dtype).itemsize <= np.dtype(dtype).itemsize:
             in_place.append(n_inputs)
         n_inputs += 1
     row_shape = out_shape[2:] if by_rows else out_shape
@@ -65,8 +80,13 @@ def elementwise(
     function = prepare(b)
     bases = [_row_base(b, operand) if by_rows else 0 for operand in operands]
     inner = [operand.shape[2:] if by_rows else operand.shape for operand in operands]
-    loops = _merge_dimensions(row_shape, inner)
-    _nest(b, loops, 0, bases, lambda at, index: b.store(out, index, function(*_read(operands, at))))
+    extents: list[Any] = list(row_shape)
+    start: Any = 0
+    if b.granularity == "segment":
+        extents[0], start = b.x1 - b.x0, b.x0 * size_of(row_shape[1:])
+        bases = [base + b.x0 * _step(shape, 0) for base, shape in zip(bases, inner, strict=True)]
+    loops = _merge_dimensions(extents, inner)
+    _nest(b, loops, 0, bases, lambda at, index: b.store(out, start + index, function(*_read(operands, at))))
     return b.finish(name, in_place_inputs=in_place)
 
 
@@ -74,7 +94,7 @@ def _row_base(b: KernelBuilder, operand: _Operand) -> Any:
     """Offset of row y."""
     row = size_of(operand.shape[2:])
     if operand.index is not None:
-        return b.bind("base", b.slot(operand.index, b.y) * row)
+        return b.bind("base", b.row_offset(operand.index, b.y, row))
     return b.y * row if operand.shape[1] > 1 else 0
 
 
@@ -82,13 +102,16 @@ def _read(operands: list[_Operand], at: list[Any]) -> list[Any]:
     return [operand.buffer[as_expr(index)] for operand, index in zip(operands, at, strict=True)]
 
 
-def _merge_dimensions(out: Shape, operands: list[Shape]) -> list[tuple[int, list[int]]]:
-    """Loops, outermost first: (extent, step of each operand's index), with neighbours merged where steps allow."""
-    loops: list[tuple[int, list[int]]] = []
+def _merge_dimensions(out: Sequence[Any], operands: Sequence[Shape]) -> list[tuple[Any, list[int]]]:
+    """Loops, outermost first: (extent, step of each operand's index), with neighbours merged where steps allow.
+
+    Only the outermost extent may be an expression.
+    """
+    loops: list[tuple[Any, list[int]]] = []
     for axis, extent in enumerate(out):
-        if extent == 1:
+        if isinstance(extent, int) and extent == 1:
             continue
-        steps = [0 if shape[axis] == 1 else size_of(shape[axis + 1 :]) for shape in operands]
+        steps = [_step(shape, axis) for shape in operands]
         if loops and all(outer == extent * step for outer, step in zip(loops[-1][1], steps, strict=True)):
             loops[-1] = (loops[-1][0] * extent, steps)
         else:
@@ -96,9 +119,14 @@ def _merge_dimensions(out: Shape, operands: list[Shape]) -> list[tuple[int, list
     return loops or [(1, [0] * len(operands))]
 
 
+def _step(shape: Shape, axis: int) -> int:
+    """Elements between neighbours along an axis; 0 where the operand is stretched along it."""
+    return 0 if shape[axis] == 1 else size_of(shape[axis + 1 :])
+
+
 def _nest(
     b: KernelBuilder,
-    loops: list[tuple[int, list[int]]],
+    loops: Sequence[tuple[Any, list[int]]],
     position: Any,
     at: list[Any],
     body: Callable[[list[Any], Any], None],

@@ -53,10 +53,6 @@ class Axis:
             first = at_most(self.kernel, first)
         return first, at_most(self.kernel, _quotient(self.size - origin + gap - 1, gap)) - first
 
-    def border_output(self, index: Any) -> Any:
-        """Number ``index`` of the outputs that are not in the interior."""
-        return skip(index, self.interior[0], self.interior[1], self.outputs)
-
 
 def skip(index: Any, start: int, stop: int, size: int) -> Any:
     """Number ``index`` of those of ``range(size)`` that are not in ``range(start, stop)``."""
@@ -85,25 +81,57 @@ class Rows:
         with builder.loop(vertical.kernel, "tap") as tap:
             row = vertical.origin(builder.y) + tap * vertical.dilation
             row = at_least(0, row) if vertical.before else row
-            builder.store(self._offsets, tap, builder.slot(index, row) * row_elements)
+            builder.store(self._offsets, tap, builder.row_offset(index, row, row_elements))
 
     def offset(self, tap: Any) -> Any:
         """Offset of the row under vertical tap ``tap`` in the input buffer."""
         return widen(self._offsets, tap)
 
 
+@dataclass(frozen=True)
+class Split:
+    """The columns of a call in two parts: groups of neighbours inside the image, and single ones.
+
+    start, groups : ``groups`` groups of so many neighbours as asked for, side by side from column ``start``
+    singles : all the other columns
+    single : from a number below ``singles`` to the column
+    """
+
+    start: Any
+    groups: Any
+    singles: Any
+    single: Callable[[Any], Any]
+
+
+def split_columns(b: KernelBuilder, horizontal: Axis, group: int = 1) -> Split:
+    """The columns of a call; those of groups have all taps inside the image."""
+    start, stop = horizontal.interior
+    if b.granularity != "segment":
+        groups = (stop - start) // group
+        end = start + groups * group
+        return Split(
+            start, groups, horizontal.outputs - groups * group, lambda i: skip(i, start, end, horizontal.outputs)
+        )
+    if start == stop:
+        return Split(b.x0, 0, b.x1 - b.x0, lambda i: b.x0 + i)
+    first = b.bind("inner", at_most(b.x1, at_least(start, b.x0))) if start else b.x0
+    behind = at_least(first, at_most(stop, b.x1)) if stop < horizontal.outputs else b.x1
+    if group == 1 and not horizontal.has_border:
+        return Split(first, behind - first, 0, lambda i: i)
+    groups = b.bind("groups", tirx.truncdiv(behind - first, group) if group > 1 else behind - first)
+    singles = b.x1 - b.x0 - groups * group
+    return Split(first, groups, singles, lambda i: tirx.Select(i < first - b.x0, b.x0 + i, b.x0 + groups * group + i))
+
+
 def each_pixel(b: KernelBuilder, horizontal: Axis, compute: Callable[[Any, Any, Any], None]) -> None:
     """Call ``compute(pixel, first tap, number of taps)`` for the border's pixels and, with numbers, for the rest."""
-    start, stop = horizontal.interior
-    if stop > start:
-        with b.loop(stop - start, "x") as x:
-            compute(start + x, 0, horizontal.kernel)
-    border = start + horizontal.outputs - stop
-    if border:
-        with b.loop(border, "edge") as edge:
-            pixel = b.bind("pixel", horizontal.border_output(edge))
-            first, count = horizontal.taps(pixel)
-            compute(pixel, b.bind("first", first), b.bind("count", count))
+    split = split_columns(b, horizontal)
+    with b.loop(split.groups, "x") as x:
+        compute(split.start + x, 0, horizontal.kernel)
+    with b.loop(split.singles, "edge") as edge:
+        pixel = b.bind("pixel", split.single(edge))
+        first, count = horizontal.taps(pixel)
+        compute(pixel, b.bind("first", first), b.bind("count", count))
 
 
 def _quotient(numerator: Any, denominator: int) -> Any:

@@ -4,7 +4,7 @@
 import tvm  # noqa: F401
 
 from .io_info import IoTensor, ModelIo, get_io, with_io
-from .kernel import ROW_ADDRESS, CFunction, Kernel
+from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
 from .program import Function, Layer, Program, TirProgram
 from .registry import OPS, OpDef, is_tinyml_call, make_call, op_name, params_of, register_ops
 
@@ -13,6 +13,7 @@ __all__ = [
     "ROW_ADDRESS",
     "CFunction",
     "Function",
+    "Granularity",
     "IoTensor",
     "Kernel",
     "Layer",

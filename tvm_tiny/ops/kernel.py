@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Granularity: TypeAlias = Literal["row", "segment", "sum", "tensor"]
 
 ROW_ADDRESS = ("first", "modulus", "outer", "inner", "staged", "line", "new_row")
 """Column 0 of row ``r`` of an input image, in bytes from the input pointer: rows made before ``new_row`` lie at
@@ -65,7 +67,7 @@ class Kernel:
 
     func: Any
     name: str
-    granularity: Literal["row", "sum", "tensor"]
+    granularity: Granularity
     constants: tuple[NDArray[np.generic], ...] = ()
     scratch_bytes: int = 0
     in_place_inputs: tuple[int, ...] = ()

@@ -549,6 +549,16 @@ TINYML_INLINE void tinyml_gather(int8_t* to, const int8_t* from, int32_t before,
     memset(to + before + n, padding, (size_t)after);
 }
 
+/*
+ * Bytes from an input's pointer to column 0 of row r: rows before new_row lie in places of a ring, or dealt out to
+ * modulus places; the others in a staging buffer.
+ */
+TINYML_INLINE int32_t tinyml_row_offset(int32_t r, int32_t first, int32_t modulus, int32_t outer, int32_t inner,
+                                        int32_t staged, int32_t line, int32_t new_row) {
+    return r >= new_row ? staged + (r - new_row) * line
+                        : first + (r % modulus) * outer + (r / modulus) * inner;
+}
+
 TINYML_INLINE void tinyml_copy(int8_t* to, const int8_t* from, int32_t n) {
     memcpy(to, from, (size_t)n);
 }
