@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tvm
 from numpy.typing import NDArray
-from tvm import relax
+from tvm import relax, tirx
 
 from tests.native import host_compiler
 from tvm_tiny.aot.c_text import generate_functions, guarded_text
@@ -179,6 +179,22 @@ class KernelLibrary:
             guarded.check()
         return [o.content() for o in outputs]
 
+    def run_segment(self, index: int, inputs: Sequence[Array], out: int, numbers: Sequence[int]) -> None:
+        """Call a kernel of granularity "segment" once.
+
+        Parameters
+        ----------
+        out : address of column 0 of the output row, which need not exist
+        numbers : y, x0, x1 and the numbers of ``ops.ROW_ADDRESS`` of each input
+        """
+        kernel = self._calls[index].kernel
+        constants = [np.ascontiguousarray(c) for c in kernel.constants]
+        scratch = [_Guarded((kernel.scratch_bytes,), "uint8")] if kernel.scratch_bytes else []
+        pointers = [*map(_pointer, inputs), ctypes.c_void_p(out), *map(_pointer, constants)]
+        self._library[f"k{index}"](*pointers, *(s.pointer() for s in scratch), *map(ctypes.c_int32, numbers))
+        for guarded in scratch:
+            guarded.check()
+
     def _run_sum(self, function: Any, image: Array, output: _Guarded, fixed: list[Any], ring: bool) -> None:
         for y, row in enumerate(image[0]):
             given, rows = (row, 1) if ring else (image, image.shape[1])
@@ -216,8 +232,8 @@ def _ring(image: Array, span: tuple[int, int], rng: np.random.Generator) -> Arra
 def _read_only(kernel: Kernel) -> frozenset[str]:
     names = [str(p.name) for p in kernel.func.params]
     assert len(set(names)) == len(names), f"parameters of {kernel.name} share names: {names}"
-    scalars = sum(str(p.name) == "y" or str(p.name).startswith("rows_") for p in kernel.func.params)
-    end = len(names) - scalars - (1 if kernel.scratch_bytes else 0)
+    pointers = sum(isinstance(p.ty, tirx.BufferType) for p in kernel.func.params)
+    end = pointers - (1 if kernel.scratch_bytes else 0)
     return frozenset(names[end - len(kernel.constants) : end])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.kernel_case import KernelCase
+from tests.kernel_case import KernelCase, rng_of
 from tests.kernel_cases import all_cases
 from tests.kernel_library import FLAGS, KernelLibrary, c_source, driver_source, run_tool, support_folder
+from tests.segments import segments_of
 from tvm_tiny.targets import CPUS
 
 CASES = {case.name: case for case in all_cases()}
@@ -36,6 +38,30 @@ def test_kernel_matches_reference(case: KernelCase, core: str, library: KernelLi
         np.testing.assert_array_equal(library.run(index, ring=True)[0], case.expected, "from a ring of rows")
     for i in call.kernel.in_place_inputs:
         np.testing.assert_array_equal(library.run(index, in_place=i)[0], case.expected, f"over input {i}")
+
+
+@pytest.fixture(scope="module")
+def segments(core: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[KernelLibrary, dict[str, int]]:
+    """The kernels of parts of rows, and which of them is whose."""
+    calls = {name: case.kernel_call(core) for name, case in CASES.items()}
+    parts = {n: replace(c, kernel=c.kernel.segment) for n, c in calls.items() if c.kernel.segment is not None}
+    library = KernelLibrary(list(parts.values()), tmp_path_factory.mktemp("segments"))
+    return library, {name: i for i, name in enumerate(parts)}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_parts_of_rows(case: KernelCase, core: str, segments: tuple[KernelLibrary, dict[str, int]]) -> None:
+    library, index = segments
+    call = case.kernel_call(core)
+    part = call.kernel.segment
+    if part is None:
+        assert call.kernel.granularity != "row" or core != "cortex-m3" or case.op == "qresize2d"
+        return
+    assert part.granularity == "segment"
+    for ours, of_rows in zip(part.constants, call.kernel.constants, strict=True):
+        np.testing.assert_array_equal(ours, of_rows, "constants are stored once for both")
+    for at, got in segments_of(library, index[case.name], call, rng_of(case.name)):
+        np.testing.assert_array_equal(got, case.expected[at], f"{at}")
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
