@@ -64,7 +64,7 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
         for b, offset in zip(placed.buffers, placed.offsets, strict=True)
     }
     stages: list[PlannedStage] = []
-    executed = 0
+    op_macs = [0] * len(graph.ops)
     for index, stage in enumerate(placed.program.stages):
         schedule = schedule_stage(graph, stage)
         groups: list[PlannedGroup] = []
@@ -81,7 +81,7 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
             }
             groups.append(PlannedGroup(group, lines, scratch.offset if scratch else None))
             for run in group.runs:
-                executed += graph.ops[run.op].macs * executed_rows(group, run) // graph.op_rows(run.op)
+                op_macs[run.op] = graph.ops[run.op].macs * executed_rows(group, run) // graph.op_rows(run.op)
         unread = graph.unread_inputs() if index == 0 else []
         touched = {t for op in stage.ops for t in (*graph.ops[op].inputs, *graph.ops[op].outputs)} - staged
         touched.update(unread)
@@ -93,8 +93,7 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
         sums = {op: where["accumulator", op].offset for op in stage.ops if ("accumulator", op) in where}
         stages.append(PlannedStage(schedule.begin, schedule.end, tuple(groups), places, sums, stage.bottom_up))
     caller = sum(t.size_bytes for t in graph.tensors if t.home is Home.CALLER)
-    macs = sum(op.macs for op in graph.ops)
-    return Plan(graph, placed.program, tuple(stages), placed.arena, caller, placed.bound, cut_bound, macs, executed)
+    return Plan(graph, placed.program, tuple(stages), placed.arena, caller, placed.bound, cut_bound, tuple(op_macs))
 
 
 def _has_place(graph: Graph, tensor: int) -> bool:

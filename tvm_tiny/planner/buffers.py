@@ -34,6 +34,11 @@ class Layout:
     outer: int
     inner: int
 
+    @property
+    def is_dealt(self) -> bool:
+        """Whether rows are dealt out to several places."""
+        return self.modulus > 1 and self.inner > 0
+
 
 @dataclass
 class Buffer:
@@ -111,7 +116,8 @@ def stage_blocks(graph: Graph, trace: Trace, layouts: Mapping[int, Layout]) -> I
     for g, group in enumerate(schedule.groups):
         members = [graph.ops[run.op] for run in group.runs]
         # Calls follow each other, so the operators of a group share one scratch.
-        most = max(op.scratch_bytes for op in members)
+        dealt = any(t in layouts and layouts[t].is_dealt for op in members for t in (*op.inputs, *op.outputs))
+        most = max(op.scratch(dealt or len(members) > 1) for op in members)
         yield from _whole(("scratch", group.runs[-1].op), f"{members[-1].name} scratch", most, trace.fires(g), None)
         for run, op in zip(group.runs, members, strict=True):
             yield from _whole(("accumulator", run.op), f"{op.name} sums", op.accumulator_bytes, trace.running(g), None)

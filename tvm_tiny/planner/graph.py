@@ -84,6 +84,8 @@ class Op:
     inputs, outputs : indices into ``Graph.tensors``; only a WHOLE operator has several outputs
     rows, columns : one window per input; empty for WHOLE and VIEW, ``Window()`` for REDUCE
     scratch_bytes : working memory of one call
+    segment_scratch_bytes : the same of a call that makes part of a row, or rows at unusual places; by default as much
+    whole_rows_only : no call makes part of a row, nor reads or writes dealt rows
     accumulator_bytes : of a REDUCE operator, live from its first row to its last
     in_place : positions in ``inputs``; a call reads each element before it writes the element at the same byte of its
         output, so the output may lie exactly on that input; a ROWS operator also goes through its row in ascending
@@ -101,6 +103,14 @@ class Op:
     accumulator_bytes: int = 0
     in_place: tuple[int, ...] = ()
     macs: int = 0
+    segment_scratch_bytes: int | None = None
+    whole_rows_only: bool = False
+
+    def scratch(self, in_segments: bool) -> int:
+        """Bytes of working memory of a call."""
+        if in_segments and self.segment_scratch_bytes is not None:
+            return self.segment_scratch_bytes
+        return self.scratch_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +243,7 @@ def stream_input(graph: Graph, tensor: int) -> Graph:
     """Replace a resident input by an operator that delivers it row by row, as ``push_row`` does."""
     tensors = list(graph.tensors)
     tensors[tensor] = replace(tensors[tensor], home=Home.ARENA, planes=1)
-    source = Op(f"push_row:{tensors[tensor].name}", Kind.ROWS, (), (tensor,))
+    source = Op(f"push_row:{tensors[tensor].name}", Kind.ROWS, (), (tensor,), whole_rows_only=True)
     return Graph(tuple(tensors), (source, *graph.ops), graph.outputs)
 
 

@@ -23,7 +23,9 @@ def dealt_layouts(graph: Graph, stages: Sequence[Stage]) -> Iterator[Mapping[int
     yield {}
     for stage in stages:
         inputs = dict.fromkeys(t for op in stage.ops for t in graph.ops[op].inputs if graph.tensors[t].planes > 1)
-        made = [t for op in stage.ops for t in graph.ops[op].outputs if is_full(graph, stage.ops, t)]
+        made = [
+            t for op in stage.ops for t in graph.ops[op].outputs if is_full(graph, stage.ops, t) and _can_deal(graph, t)
+        ]
         for t in inputs:
             for z in made:
                 layout = _closest(graph, stage, t, z) if graph.tensors[t].home is Home.INPUT else None
@@ -64,9 +66,16 @@ def _heirs(graph: Graph, tensor: int) -> list[int]:
             x = graph.ops[op]
             if x.kind is Kind.ROWS and any(x.inputs[p] == t for p in x.in_place):
                 z = x.outputs[0]
-                if z not in heirs and _shape(graph.tensors[z]) == _shape(graph.tensors[t]):
+                if z not in heirs and _can_deal(graph, z) and _shape(graph.tensors[z]) == _shape(graph.tensors[t]):
                     heirs.append(z)
     return heirs
+
+
+def _can_deal(graph: Graph, tensor: int) -> bool:
+    """Whether all who write or read a tensor find its rows wherever they are."""
+    users = [graph.ops[op] for op in (graph.producer[tensor], *graph.consumers[tensor])]
+    able = all(x.kind is Kind.ROWS and x.inputs and not x.whole_rows_only for x in users)
+    return able and tensor not in graph.outputs and graph.tensors[tensor].planes == 1
 
 
 def _shape(x: Tensor) -> tuple[int, int]:

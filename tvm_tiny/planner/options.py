@@ -113,7 +113,9 @@ def _blocks(graph: Graph, ops: Sequence[int], segment: int) -> tuple[Group, ...]
 def _make_group(graph: Graph, ops: Sequence[int], segment: int) -> list[Group]:
     inside = set(ops)
     feeds = all(any(c in inside for t in graph.ops[op].outputs for c in graph.consumers[t]) for op in ops[:-1])
-    if len(ops) > 1 and feeds and all(graph.ops[op].kind is not Kind.WHOLE and graph.ops[op].inputs for op in ops):
+    members = [graph.ops[op] for op in ops]
+    able = all(x.kind is not Kind.WHOLE and x.inputs and not x.whole_rows_only for x in members)
+    if len(ops) > 1 and feeds and able:
         return [Group(tuple(ops), segment)]
     return [Group((op,)) for op in ops]
 

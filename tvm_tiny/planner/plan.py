@@ -78,6 +78,12 @@ class PlannedStage:
     sums: Mapping[int, int]
     bottom_up: bool = False
 
+    def in_segments(self, group: PlannedGroup, graph: Graph) -> bool:
+        """Whether a group's calls make part of a row, or rows at places that whole-row kernels do not find."""
+        runs = group.schedule.runs
+        touched = [self.places.get(t) for run in runs for t in (*graph.ops[run.op].inputs, *graph.ops[run.op].outputs)]
+        return len(runs) > 1 or any(place is not None and place.layout.is_dealt for place in touched)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -89,7 +95,7 @@ class Plan:
     caller_bytes : inputs and outputs that the caller owns
     lower_bound_bytes : no placement of these blocks needs less
     cut_bound_bytes : no cut into stages that was looked at has a smaller peak, even if packed without gaps
-    macs, executed_macs : without and with recomputation
+    op_macs : multiply-accumulates of each operator as executed, recomputation included
     """
 
     graph: Graph
@@ -99,8 +105,17 @@ class Plan:
     caller_bytes: int
     lower_bound_bytes: int
     cut_bound_bytes: int
-    macs: int
-    executed_macs: int
+    op_macs: tuple[int, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the network."""
+        return sum(op.macs for op in self.graph.ops)
+
+    @property
+    def executed_macs(self) -> int:
+        """The same with recomputation."""
+        return sum(self.op_macs)
 
     @property
     def ram_bytes(self) -> int:
@@ -131,6 +146,7 @@ class Plan:
         return {
             "operators": [ops[run.op].name for group in stage.groups for run in group.schedule.runs],
             "ticks": stage.end - stage.begin + 1,
+            "groups": [self._group_dict(group) for group in stage.groups if len(group.schedule.runs) > 1],
             "tensors": [
                 {
                     "name": tensors[t].name,
@@ -138,6 +154,7 @@ class Plan:
                     "rows": place.ring_rows or tensors[t].rows,
                     "row_bytes": tensors[t].row_bytes,
                     "ring": place.ring_rows is not None,
+                    **({"dealt": [place.layout.modulus, place.layout.outer]} if place.layout.is_dealt else {}),
                 }
                 for t, place in stage.places.items()
             ],
@@ -145,5 +162,27 @@ class Plan:
                 {"operator": ops[group.schedule.runs[-1].op].name, "offset": group.scratch}
                 for group in stage.groups
                 if group.scratch is not None
+            ],
+        }
+
+    def _group_dict(self, group: PlannedGroup) -> dict[str, Any]:
+        """A group that advances in column segments."""
+        tensors, ops, schedule = self.graph.tensors, self.graph.ops, group.schedule
+        return {
+            "operators": [ops[run.op].name for run in schedule.runs],
+            "columns": schedule.runs[-1].columns.step,
+            "recomputed": [ops[run.op].name for run in schedule.runs if run.again],
+            "staged": [
+                {
+                    "name": tensors[s.tensor].name,
+                    "offset": group.staged[s.tensor].staging,
+                    "new_rows": s.new_rows,
+                    "line_bytes": group.staged[s.tensor].line_bytes,
+                    "kept_offset": None if place is None else place.offset,
+                    "kept_rows": s.kept_rows,
+                    "row_bytes": tensors[s.tensor].row_bytes,
+                }
+                for s in schedule.staged
+                for place in [group.staged[s.tensor].kept]
             ],
         }

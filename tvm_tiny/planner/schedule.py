@@ -147,6 +147,8 @@ def _ready(source: Affine, source_period: int, target: Affine, period: int, w: W
 
 @lru_cache(maxsize=1 << 14)
 def _schedule_group(graph: Graph, group: Group, bottom_up: bool) -> GroupSchedule:
+    if len(group.ops) > 1 and any(graph.ops[op].whole_rows_only for op in group.ops):
+        raise NotSchedulableError("an operator that makes whole rows only is a group of its own")
     sink = group.ops[-1]
     inside = set(group.ops)
     rows: dict[int, Affine] = {sink: Affine(1, 0, 1, graph.op_rows(sink))}

@@ -165,10 +165,11 @@ class _Replay:
     ) -> None:
         x = self.graph.ops[op]
         blocks: list[tuple[int, int]] = []
-        if x.scratch_bytes:
+        scratch = self._scratch(stage, firing, x)
+        if scratch:
             if firing.group.scratch is None:
                 raise PlanError(f"{x.name} has no scratch")
-            blocks.append((firing.group.scratch, x.scratch_bytes))
+            blocks.append((firing.group.scratch, scratch))
         if x.accumulator_bytes:
             if op not in stage.sums:
                 raise PlanError(f"{x.name} has no accumulator")
@@ -185,10 +186,22 @@ class _Replay:
                     raise PlanError(f"{x.name} writes over what it is reading")
         if x.accumulator_bytes:
             self._sum_up(x, op, stage.sums[op])
-        if x.scratch_bytes and firing.group.scratch is not None:
-            self._fill(firing.group.scratch, x.scratch_bytes, RUBBISH, f"scratch of {x.name}")
+        if scratch and firing.group.scratch is not None:
+            self._fill(firing.group.scratch, scratch, RUBBISH, f"scratch of {x.name}")
         for piece in writes:
             self._write(piece, x.name)
+
+    def _scratch(self, stage: PlannedStage, firing: Firing, x: Op) -> int:
+        """Working memory of a call; whether such a call exists at all."""
+        places = [stage.places[t].layout for t in (*x.inputs, *x.outputs) if t in stage.places]
+        parts = len(firing.group.schedule.runs) > 1 or any(p.modulus > 1 and p.inner > 0 for p in places)
+        if not parts or x.segment_scratch_bytes is None:
+            scratch = x.scratch_bytes
+        else:
+            scratch = x.segment_scratch_bytes
+        if parts and (x.whole_rows_only or x.kind is Kind.WHOLE):
+            raise PlanError(f"{x.name} makes whole rows only, of rows that follow each other")
+        return scratch
 
     def _sum_up(self, x: Op, op: int, start: int) -> None:
         label = -2 - op
