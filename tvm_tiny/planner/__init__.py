@@ -1,16 +1,18 @@
 """Memory planning on plain dataclasses: no TVM, usable on its own."""
 
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, stream_input
-from tvm_tiny.planner.plan import Place, Plan, PlannedGroup, PlannedStage
+from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.planner import Fusion, plan_memory
 from tvm_tiny.planner.report import Peak, find_peak
 from tvm_tiny.planner.verify import PlanError, verify
 
 __all__ = [
+    "Arena",
     "Fusion",
     "Graph",
     "Home",
     "Kind",
+    "Memory",
     "Op",
     "Peak",
     "Place",

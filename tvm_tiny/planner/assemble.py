@@ -10,7 +10,7 @@ from tvm_tiny.planner.exact import solve
 from tvm_tiny.planner.graph import Graph, Home
 from tvm_tiny.planner.liveness import executed_rows
 from tvm_tiny.planner.offsets import Problem, align_up, lower_bound, make_problem, peak, place
-from tvm_tiny.planner.plan import Place, Plan, PlannedGroup, PlannedStage, StagedPlace
+from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage, StagedPlace
 from tvm_tiny.planner.program import Program
 from tvm_tiny.planner.schedule import schedule_stage
 
@@ -23,6 +23,7 @@ class Placement:
     ----------
     live_bound : most bytes live at one step
     bound : what no placement of these blocks can undercut, as far as proved
+    arenas : the memories they are in; none: one of any size
     """
 
     program: Program
@@ -31,6 +32,7 @@ class Placement:
     offsets: tuple[int, ...]
     live_bound: int
     bound: int
+    arenas: tuple[Arena, ...] = ()
 
     @property
     def arena(self) -> int:
@@ -93,7 +95,10 @@ def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
         sums = {op: where["accumulator", op].offset for op in stage.ops if ("accumulator", op) in where}
         stages.append(PlannedStage(schedule.begin, schedule.end, tuple(groups), places, sums, stage.bottom_up))
     caller = sum(t.size_bytes for t in graph.tensors if t.home is Home.CALLER)
-    return Plan(graph, placed.program, tuple(stages), placed.arena, caller, placed.bound, cut_bound, tuple(op_macs))
+    arenas = placed.arenas or (Arena(Memory("ram", placed.arena), 0, placed.arena),)
+    total = sum(a.size_bytes for a in arenas)
+    executed = tuple(op_macs)
+    return Plan(graph, placed.program, tuple(stages), total, caller, placed.bound, cut_bound, executed, arenas)
 
 
 def _has_place(graph: Graph, tensor: int) -> bool:

@@ -9,7 +9,7 @@ the input it consumes gives an interval that ends at the safe distance.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeAlias
@@ -117,20 +117,32 @@ def first_fit(problem: Problem, order: Sequence[int], high: bool = False) -> lis
     """Lowest free offset for one block after the other; ``high`` mirrors the arena, so they fall to its end instead."""
     offsets: dict[int, int] = {}
     for i in order:
-        size = problem.sizes[i]
-        blocked = []
-        for j, intervals in problem.forbidden[i].items():
-            if j in offsets:
-                for lo, hi in intervals:  # offset[j] - offset[i] must not be strictly inside
-                    x = (offsets[j] - hi, offsets[j] - lo)
-                    blocked.append(x if not high else (-x[1] - size, -x[0] - size))
-        at = 0
-        for lo, hi in sorted(blocked):
-            if lo < at < hi:
-                at = align_up(hi)
-        offsets[i] = at if not high else -at - size
+        offsets[i] = lowest_free(problem, offsets, i, high)
     low = min(offsets.values(), default=0)
     return [offsets[i] - low for i in range(len(order))]
+
+
+def lowest_free(problem: Problem, offsets: Mapping[int, int], block: int, high: bool = False) -> int:
+    """Lowest offset at which ``block`` collides with none of those in ``offsets``; ``high``: the highest below 0."""
+    size = problem.sizes[block]
+    blocked = []
+    for j, intervals in problem.forbidden[block].items():
+        if j in offsets:
+            for lo, hi in intervals:  # offsets[j] - offset of the block must not be strictly inside
+                x = (offsets[j] - hi, offsets[j] - lo)
+                blocked.append(x if not high else (-x[1] - size, -x[0] - size))
+    at = 0
+    for lo, hi in sorted(blocked):
+        if lo < at < hi:
+            at = align_up(hi)
+    return at if not high else -at - size
+
+
+def restrict(problem: Problem, blocks: Sequence[int]) -> Problem:
+    """The problem of these blocks alone, in this order."""
+    new = {i: k for k, i in enumerate(blocks)}
+    forbidden = ({new[j]: x for j, x in problem.forbidden[i].items() if j in new} for i in blocks)
+    return Problem(tuple(problem.sizes[i] for i in blocks), tuple(forbidden))
 
 
 def peak(problem: Problem, offsets: Sequence[int]) -> int:

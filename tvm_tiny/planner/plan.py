@@ -31,8 +31,37 @@ from tvm_tiny.planner.schedule import GroupSchedule
 
 
 @dataclass(frozen=True)
+class Memory:
+    """RAM that a plan may use.
+
+    Parameters
+    ----------
+    size_bytes : as many as the plan may have
+    relative_speed : 1.0 is read without wait states, 0.5 takes twice as long
+    """
+
+    name: str
+    size_bytes: int
+    relative_speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What a plan uses of one memory; its bytes are those at the plan's offsets from ``start`` on."""
+
+    memory: Memory
+    start: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """First offset behind it."""
+        return self.start + self.size_bytes
+
+
+@dataclass(frozen=True)
 class Place:
-    """Where the rows of a tensor are."""
+    """Where the rows of a tensor are; ``offset`` counts through all arenas of the plan."""
 
     offset: int
     layout: Layout
@@ -96,6 +125,7 @@ class Plan:
     lower_bound_bytes : no placement of these blocks needs less
     cut_bound_bytes : no cut into stages that was looked at has a smaller peak, even if packed without gaps
     op_macs : multiply-accumulates of each operator as executed, recomputation included
+    arenas : one per memory in use, in the order of the offsets, which count through them; every block is inside one
     """
 
     graph: Graph
@@ -106,6 +136,7 @@ class Plan:
     lower_bound_bytes: int
     cut_bound_bytes: int
     op_macs: tuple[int, ...]
+    arenas: tuple[Arena, ...]
 
     @property
     def macs(self) -> int:
@@ -127,6 +158,16 @@ class Plan:
         """Whether the offsets are proved optimal for these stages."""
         return self.arena_bytes == self.lower_bound_bytes
 
+    @property
+    def fits(self) -> bool:
+        """Whether every arena fits its memory."""
+        return all(a.size_bytes <= a.memory.size_bytes for a in self.arenas)
+
+    def locate(self, offset: int) -> tuple[int, int]:
+        """(index of the arena, offset in it) for an offset of a block."""
+        index = max((i for i, a in enumerate(self.arenas) if a.start <= offset), default=0)
+        return index, offset - self.arenas[index].start
+
     def offset(self, tensor: int) -> int | None:
         """Byte offset of a tensor that outlives a stage, such as an input or output; None when the caller owns it."""
         return next((s.places[tensor].offset for s in self.stages if tensor in s.places), None)
@@ -138,6 +179,10 @@ class Plan:
             "caller_bytes": self.caller_bytes,
             "lower_bound_bytes": self.lower_bound_bytes,
             "optimal": self.optimal,
+            "memories": [
+                {"name": a.memory.name, "arena_bytes": a.size_bytes, "available_bytes": a.memory.size_bytes}
+                for a in self.arenas
+            ],
             "stages": [self._stage_dict(stage) for stage in self.stages],
         }
 
@@ -150,7 +195,7 @@ class Plan:
             "tensors": [
                 {
                     "name": tensors[t].name,
-                    "offset": place.offset,
+                    **self._where(place.offset),
                     "rows": place.ring_rows or tensors[t].rows,
                     "row_bytes": tensors[t].row_bytes,
                     "ring": place.ring_rows is not None,
@@ -159,7 +204,7 @@ class Plan:
                 for t, place in stage.places.items()
             ],
             "scratch": [
-                {"operator": ops[group.schedule.runs[-1].op].name, "offset": group.scratch}
+                {"operator": ops[group.schedule.runs[-1].op].name, **self._where(group.scratch)}
                 for group in stage.groups
                 if group.scratch is not None
             ],
@@ -175,10 +220,10 @@ class Plan:
             "staged": [
                 {
                     "name": tensors[s.tensor].name,
-                    "offset": group.staged[s.tensor].staging,
+                    **self._where(group.staged[s.tensor].staging),
                     "new_rows": s.new_rows,
                     "line_bytes": group.staged[s.tensor].line_bytes,
-                    "kept_offset": None if place is None else place.offset,
+                    "kept_offset": None if place is None else self.locate(place.offset)[1],
                     "kept_rows": s.kept_rows,
                     "row_bytes": tensors[s.tensor].row_bytes,
                 }
@@ -186,3 +231,7 @@ class Plan:
                 for place in [group.staged[s.tensor].kept]
             ],
         }
+
+    def _where(self, offset: int) -> dict[str, Any]:
+        index, inside = self.locate(offset)
+        return {"offset": inside, "memory": self.arenas[index].memory.name}

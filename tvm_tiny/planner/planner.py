@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from tvm_tiny.planner.assemble import Placement, assemble, place_program, solve_placement
 from tvm_tiny.planner.graph import Graph, without_views
 from tvm_tiny.planner.layouts import dealt_layouts
+from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.options import SEGMENTS
-from tvm_tiny.planner.plan import Plan
+from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
 
@@ -23,7 +24,14 @@ _SOLVED = 4  # candidates whose placement is solved exactly
 Fusion: TypeAlias = Literal["off", "rows", "columns"]
 
 
-def plan_memory(graph: Graph, *, fusion: Fusion = "columns", mac_factor: float = 1.0, effort: float = 0.5) -> Plan:
+def plan_memory(
+    graph: Graph,
+    *,
+    fusion: Fusion = "columns",
+    mac_factor: float = 1.0,
+    effort: float = 0.5,
+    memories: Sequence[Sequence[Memory]] = (),
+) -> Plan:
     """Plan ``graph`` for the least memory; operators run in the order given. The same plan for the same graph.
 
     Parameters
@@ -33,11 +41,12 @@ def plan_memory(graph: Graph, *, fusion: Fusion = "columns", mac_factor: float =
         a few columns at a time as well
     mac_factor : executed MACs over the network's MACs, at most; more than 1 takes "columns"
     effort : work of the exact solver on each of the best candidates, about seconds
+    memories : ways to divide the RAM into memories, as ``memories.distribute`` takes them; none: one without a limit
     """
     graph = without_views(graph)
     if fusion == "off" or not graph.ops:
         alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
-        return assemble(graph, solve_placement(alone, effort), alone.live_bound)
+        return assemble(graph, distribute(graph, solve_placement(alone, effort), memories), alone.live_bound)
     cuts = Cuts(graph, SEGMENTS if fusion == "columns" else ())
     extra = int(sum(op.macs for op in graph.ops) * (mac_factor - 1.0))
     bound = improve(cuts, extra_macs=extra, rounds=8 if len(graph.ops) <= _SMALL else 3)
@@ -45,7 +54,7 @@ def plan_memory(graph: Graph, *, fusion: Fusion = "columns", mac_factor: float =
     smallest = found[0][0].arena
     solved = [(solve_placement(p, effort), o) for p, o in found[:_SOLVED] if p.live_bound <= smallest - ALIGNMENT]
     best, _ = min([*solved, found[0]], key=lambda x: (x[0].arena, x[1]))
-    return assemble(graph, best, bound)
+    return assemble(graph, distribute(graph, best, memories), bound)
 
 
 def _candidates(graph: Graph, cuts: Cuts, bound: int, extra: int) -> Iterator[tuple[Placement, float]]:

@@ -48,8 +48,8 @@ def verify(plan: Plan) -> None:
 
     Raises
     ------
-    PlanError : a call reads a byte that is not there (any more), writes over what it still reads, leaves the arena, or
-        the outputs are incomplete at the end
+    PlanError : a call reads a byte that is not there (any more), writes over what it still reads, leaves the arena in
+        which its tensor begins, the outputs are incomplete at the end, or an arena is larger than its memory
     """
     _Replay(plan).run()
 
@@ -70,6 +70,7 @@ class _Replay:
 
     def run(self) -> None:
         done: list[int] = []
+        self._check_arenas()
         for t, x in enumerate(self.graph.tensors):
             if x.home is Home.CALLER and t not in self.graph.producer:
                 self.outside[self.base[t] : self.base[t + 1]] = self.ramp[self.base[t] : self.base[t + 1]]
@@ -85,6 +86,31 @@ class _Replay:
         for t in self.graph.outputs:
             for r in range(self.graph.tensors[t].rows):
                 self._check(self._full(t, self.where.get(t), r, 0, self.graph.tensors[t].columns), "the caller", t)
+
+    def _check_arenas(self) -> None:
+        end = 0
+        for a in self.plan.arenas:
+            if a.start != end or a.size_bytes < 0:
+                raise PlanError(f"the arena in {a.memory.name} begins at {a.start}, expected {end}")
+            if a.size_bytes > a.memory.size_bytes:
+                raise PlanError(f"{a.size_bytes} bytes in {a.memory.name}, which has {a.memory.size_bytes}")
+            end += a.size_bytes
+        names = [a.memory.name for a in self.plan.arenas]
+        if end != self.plan.arena_bytes or len(set(names)) < len(names):
+            raise PlanError("the arenas are not the plan's memory")
+
+    def _arena_of(self, address: int) -> int:
+        for i, a in enumerate(self.plan.arenas):
+            if a.start <= address < a.start + a.size_bytes:
+                return i
+        return -1
+
+    def _piece(self, block: int, address: int, label: int, size: int) -> Piece:
+        """Bytes of the block that begins at ``block``: code reaches them from there, so they are in the same memory."""
+        memory = self._arena_of(block)
+        if size and not memory == self._arena_of(address) == self._arena_of(address + size - 1) != -1:
+            raise PlanError(f"bytes at {address} are not in the memory of their block at {block}")
+        return Piece(address, label, size)
 
     def _load_inputs(self) -> None:
         for t, place in self.where.items():
@@ -195,10 +221,7 @@ class _Replay:
         """Working memory of a call; whether such a call exists at all."""
         places = [stage.places[t].layout for t in (*x.inputs, *x.outputs) if t in stage.places]
         parts = len(firing.group.schedule.runs) > 1 or any(p.modulus > 1 and p.inner > 0 for p in places)
-        if not parts or x.segment_scratch_bytes is None:
-            scratch = x.scratch_bytes
-        else:
-            scratch = x.segment_scratch_bytes
+        scratch = x.scratch_bytes if not parts or x.segment_scratch_bytes is None else x.segment_scratch_bytes
         if parts and (x.whole_rows_only or x.kind is Kind.WHOLE):
             raise PlanError(f"{x.name} makes whole rows only, of rows that follow each other")
         return scratch
@@ -254,12 +277,14 @@ class _Replay:
             here = self._staged_from(firing, t, firing.q)
             if x0 < here or (x1 - here) * x.pixel_bytes > place.line_bytes:
                 raise PlanError(f"columns {x0}..{x1} of {x.name} are not in its staging buffer")
-            yield Piece(place.staging + (r - lo) * place.line_bytes + (x0 - here) * x.pixel_bytes, label, size)
+            at = place.staging + (r - lo) * place.line_bytes + (x0 - here) * x.pixel_bytes
+            yield self._piece(place.staging, at, label, size)
         elif place.kept is None:
             raise PlanError(f"row {r} of {x.name} is not kept")
         else:
             slot = r % place.kept.layout.modulus * place.kept.layout.outer
-            yield Piece(place.kept.offset + slot + x0 * x.pixel_bytes, label, size)
+            # Kernels reach kept and new rows from one pointer.
+            yield self._piece(place.staging, place.kept.offset + slot + x0 * x.pixel_bytes, label, size)
 
     def _full(
         self, t: int, place: Place | None, row: int, x0: int, x1: int, slot: int | None = None
@@ -274,11 +299,12 @@ class _Replay:
                     raise PlanError(f"{x.name} has no place")
                 yield Piece(EXTERNAL, label, size)
             elif x.planes > 1:
-                yield Piece(place.offset + inside, label, size)
+                yield self._piece(place.offset, place.offset + inside, label, size)
             else:
                 m = place.layout
                 r = row if slot is None else slot
-                yield Piece(place.offset + r % m.modulus * m.outer + r // m.modulus * m.inner + x0 * pixel, label, size)
+                at = place.offset + r % m.modulus * m.outer + r // m.modulus * m.inner + x0 * pixel
+                yield self._piece(place.offset, at, label, size)
 
     def _check(self, pieces: list[Piece] | Iterator[Piece], reader: str, t: int) -> None:
         for p in pieces:
@@ -299,6 +325,7 @@ class _Replay:
         self.arena[address : address + len(content)] = content
 
     def _fill(self, start: int, size: int, label: int, writer: str) -> None:
+        self._piece(start, start, label, size)
         self._copy(start, np.full(size, label, np.int32), writer)
 
 
