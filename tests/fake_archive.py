@@ -26,12 +26,12 @@ def tensor(name: str, c_name: str, shape: list[int], dtype: str, **more: Any) ->
 def layer(name: str, op: str, shape: list[int], macs: int) -> dict[str, Any]:
     return {
         "name": name, "op": op, "output_shape": shape, "macs": macs, "executed_macs": macs, "kernel": f"layer_{op}",
-        "output_bytes": int(np.prod(shape)), "scratch_bytes": 0, "constants_bytes": 0,
+        "input_bytes": 16, "output_bytes": int(np.prod(shape)), "scratch_bytes": 0, "constants_bytes": 0,
     }  # fmt: skip
 
 
 DEFAULT = {
-    "format": 1,
+    "format": 2,
     "target": "tinyml/qemu-m4",
     "board": "qemu-m4",
     "cpu": "cortex-m4",

@@ -60,7 +60,10 @@ def test_inspect(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "digits for tinyml/qemu-m7 (cortex-m7), C name tvmgen_default_run" in out
     (row,) = (line for line in out.splitlines() if "│ 6 │ qconv2d " in line)
-    assert [cell.strip() for cell in row.split("│")][1:6] == ["6", "qconv2d", "conv_6", "1x4x4x32", "16,384"]
+    cells = [cell.strip() for cell in row.split("│")]
+    assert cells[1:6] == ["6", "qconv2d", "conv_6", "1x4x4x32", "16,384"]
+    # SMLAD; SMMLA and SSAT per output; 32 by 32 weights and 8 bytes a channel, loaded and split; 512 bytes in and out
+    assert int(cells[6].replace(",", "")) == 16_384 // 2 + 2 * 512 + 2 * (1024 + 8 * 32) // 4 + 2 * 512 // 4
 
 
 def test_inspect_as_json(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +72,7 @@ def test_inspect_as_json(archive: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (info["module_name"], info["model"], info["macs"]) == ("default", "digits", 49_216)
     layer = info["layers"][6]
     assert (layer["op"], layer["output_shape"], layer["macs"]) == ("qconv2d", [1, 4, 4, 32], 16_384)
+    assert layer["macs"] / 2 < layer["floor_instructions"] < layer["macs"]
 
 
 @pytest.mark.parametrize("device", ["native", pytest.param("qemu", marks=pytest.mark.qemu)])
@@ -101,7 +105,10 @@ def test_the_json_report_has_the_promised_keys(archive: Path, few: Path, tmp_pat
     assert (report["model"], report["target"], report["board"]) == ("digits", "tinyml/qemu-m7", "nrf52840dk")
     assert list(report["ram"]) == ["arena_bytes", "io_bytes", "data_bss_bytes", "stack_bytes", "total_bytes"]
     assert list(report["flash"]) == ["code_bytes", "weights_bytes", "total_bytes"]
-    assert all(list(layer) == ["name", "op", "output_shape", "macs", "instructions"] for layer in report["layers"])
+    keys = ["name", "op", "output_shape", "macs", "instructions", "share", "instructions_per_mac"]
+    assert all(list(layer) == [*keys, "floor_instructions", "modelled_cycles"] for layer in report["layers"])
+    assert sum(layer["share"] for layer in report["layers"]) == pytest.approx(1, abs=0.01)
+    assert all(layer["floor_instructions"] < layer["instructions"] for layer in report["layers"])
     # Inputs and outputs are part of the arena.
     parts = [report["ram"][k] for k in ("arena_bytes", "data_bss_bytes", "stack_bytes")]
     assert report["ram"]["total_bytes"] == sum(parts)

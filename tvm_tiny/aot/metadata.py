@@ -91,7 +91,7 @@ def _io_tensor(info: IoTensor, c_name: str, tensor: planner.Tensor) -> dict[str,
 
 def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
     layer, op = program.layers[index], program.graph.ops[index]
-    outputs = [program.graph.tensors[t] for t in op.outputs]
+    inputs, outputs = ([program.graph.tensors[t] for t in each] for each in (op.inputs, op.outputs))
     constants = () if layer.kernel is None else layer.kernel.constants
     return {
         "name": layer.name,
@@ -100,7 +100,12 @@ def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
         "macs": op.macs,
         "executed_macs": op.macs,
         "kernel": kernel_name,
-        "output_bytes": sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in outputs),
+        "input_bytes": sum(map(_tensor_bytes, inputs)),
+        "output_bytes": sum(map(_tensor_bytes, outputs)),
         "scratch_bytes": op.scratch_bytes + op.accumulator_bytes,
         "constants_bytes": sum(c.nbytes for c in constants),
     }
+
+
+def _tensor_bytes(tensor: planner.Tensor) -> int:
+    return math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize

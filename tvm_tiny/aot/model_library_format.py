@@ -12,7 +12,7 @@ from typing import Any
 from tvm_tiny.errors import ArtifactError
 
 MLF_VERSION = 7  # the last of microTVM's
-TINYML_FORMAT = 1  # of the part of the metadata that is ours
+TINYML_FORMAT = 2  # of the part of the metadata that is ours
 _MAX_METADATA_BYTES = 64 << 20
 
 

@@ -25,10 +25,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    # These two import TVM: the archive's reader is part of the compiler.
+    # The first two import TVM: the archive's reader is part of the compiler.
     from tvm_tiny.aot import module_info, read_mlf
+    from tvm_tiny.measure.floor import floor_instructions
+    from tvm_tiny.targets import CPUS
 
     module_name, info = module_info(read_mlf(args.archive))
+    cpu = CPUS[info["cpu"]]
+    info["layers"] = [{**layer, "floor_instructions": floor_instructions(layer, cpu)} for layer in info["layers"]]
     if args.json:
         print(json.dumps({"module_name": module_name, **info}, indent=2))
     else:
@@ -52,7 +56,7 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     console.print(edges)
 
     layers = Table("#", "operator", "output", title="Layers")
-    for heading in ("shape", "MACs", "output B", "scratch B", "weights B"):
+    for heading in ("shape", "MACs", "floor", "output B", "scratch B", "weights B"):
         layers.add_column(heading, justify="right")
     for i, layer in enumerate(info["layers"]):
         layers.add_row(
@@ -60,7 +64,8 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
             layer["op"],
             layer["name"],
             _shape(layer["output_shape"]),
-            f"{layer['macs']:,}",
+            f"{layer['executed_macs']:,}",
+            f"{layer['floor_instructions']:,}",
             f"{layer['output_bytes']:,}",
             f"{layer['scratch_bytes']:,}",
             f"{layer['constants_bytes']:,}",
@@ -70,8 +75,10 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     if stages:
         _print_stages(console, stages)
     io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
+    floor = sum(layer["floor_instructions"] for layer in info["layers"])
     console.print(
-        f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); arena {format_bytes(info['arena_bytes'])}, "
+        f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); floor {floor:,} instructions; "
+        f"arena {format_bytes(info['arena_bytes'])}, "
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,
     )

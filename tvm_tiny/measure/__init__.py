@@ -2,7 +2,8 @@
 
 from tvm_tiny.measure.accounting import Flash, Ram
 from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, LayerCounts, RunCounts
-from tvm_tiny.measure.report import LayerReport, Report
+from tvm_tiny.measure.layer_table import LayerReport
+from tvm_tiny.measure.report import Report
 from tvm_tiny.measure.run import DEVICES, RunResult, run_model
 
 __all__ = [

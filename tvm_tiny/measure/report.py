@@ -12,19 +12,9 @@ from rich.table import Table
 
 from tvm_tiny.measure.accounting import Flash, Ram
 from tvm_tiny.measure.counter import RunCounts
-
-_NOT_MEASURED = "-"
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One layer; ``instructions`` are the mean per inference, None where they were not counted."""
-
-    name: str
-    op: str
-    output_shape: tuple[int, ...]
-    macs: int
-    instructions: float | None
+from tvm_tiny.measure.floor import floor_instructions
+from tvm_tiny.measure.layer_table import LayerReport, layer_table, number
+from tvm_tiny.targets import CPUS
 
 
 @dataclass(frozen=True)
@@ -77,23 +67,14 @@ class Report:
                 "weights_bytes": flash.weights_bytes,
                 "total_bytes": flash.total_bytes,
             },
-            "layers": [
-                {
-                    "name": layer.name,
-                    "op": layer.op,
-                    "output_shape": list(layer.output_shape),
-                    "macs": layer.macs,
-                    "instructions": layer.instructions,
-                }
-                for layer in self.layers
-            ],
+            "layers": [layer.to_dict(self.instructions) for layer in self.layers],
         }
 
     def print(self, console: Console, *, layers: bool = False) -> None:
         """Print totals, and with ``layers`` a line per layer."""
         console.print(self._totals())
         if layers:
-            console.print(self._layer_table())
+            console.print(layer_table(self.layers, self.instructions))
 
     def _totals(self) -> Table:
         table = Table(title=escape(f"{self.model} on {self.board}"), show_header=False, title_justify="left")
@@ -102,9 +83,9 @@ class Report:
         table.add_column()
         note = "not counted on this device" if self.instructions is None else "counted, per inference"
         if self.instructions_min != self.instructions_max:
-            note += f"; {_number(self.instructions_min)} to {_number(self.instructions_max)}"
-        table.add_row("MACs", _number(self.executed_macs), "executed" if self.executed_macs != self.macs else "")
-        table.add_row("instructions", _number(self.instructions), note)
+            note += f"; {number(self.instructions_min)} to {number(self.instructions_max)}"
+        table.add_row("MACs", number(self.executed_macs), "executed" if self.executed_macs != self.macs else "")
+        table.add_row("instructions", number(self.instructions), note)
         if self.instructions is not None and self.executed_macs:
             table.add_row("instructions per MAC", f"{self.instructions / self.executed_macs:.2f}", "")
         ram, flash = self.ram, self.flash
@@ -112,33 +93,10 @@ class Report:
         data, stack = (".data and .bss", ram.data_bss_bytes), ("stack", ram.stack_bytes)
         parts = (arena, data, stack) if ram.io_in_arena else (arena, io, data, stack)
         note = f" (arena with {ram.io_bytes:,} of inputs and outputs)" if ram.io_in_arena else ""
-        table.add_row("RAM bytes", _number(ram.total_bytes), _parts(parts) + note)
+        table.add_row("RAM bytes", number(ram.total_bytes), _parts(parts) + note)
         code, weights = ("code", flash.code_bytes), ("weights", flash.weights_bytes)
-        table.add_row("flash bytes", _number(flash.total_bytes), _parts((code, weights)))
+        table.add_row("flash bytes", number(flash.total_bytes), _parts((code, weights)))
         return table
-
-    def _layer_table(self) -> Table:
-        table = Table(title="Layers", title_justify="left")
-        table.add_column("", justify="right", no_wrap=True)
-        table.add_column("layer", overflow="ellipsis", no_wrap=True)
-        table.add_column("operator", no_wrap=True)
-        table.add_column("output", no_wrap=True)
-        for heading in ("MACs", "instructions", "%", "per MAC"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for index, layer in enumerate(self.layers):
-            share = per_mac = _NOT_MEASURED
-            if layer.instructions is not None and self.instructions:
-                share = f"{100 * layer.instructions / self.instructions:.1f}"
-                per_mac = f"{layer.instructions / layer.macs:.2f}" if layer.macs else ""
-            shape = "x".join(map(str, layer.output_shape))
-            counted = (_number(layer.macs), _number(layer.instructions), share, per_mac)
-            table.add_row(str(index), escape(shorten(layer.name)), layer.op, shape, *counted)
-        return table
-
-
-def shorten(name: str, length: int = 40) -> str:
-    """A layer's name for a table: converters chain the names of all that they fused."""
-    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def make_report(
@@ -152,11 +110,13 @@ def make_report(
     counts : one entry per inference; None where instructions are not counted
     """
     totals = [run.instructions for run in counts or ()]
+    cpu = CPUS[info["cpu"]]
     layers = []
     for index, layer in enumerate(info["layers"]):
         mean = _mean([run.layers[index].instructions for run in counts or ()])
         shape = tuple(int(d) for d in layer["output_shape"])
-        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["macs"], mean))
+        floor = floor_instructions(layer, cpu)
+        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["executed_macs"], floor, mean))
     return Report(
         model=info["model"],
         target=info["target"],
@@ -179,10 +139,6 @@ def _mean(values: Sequence[int]) -> float | None:
         return None
     total = sum(values)
     return total // len(values) if total % len(values) == 0 else total / len(values)
-
-
-def _number(value: float | None) -> str:
-    return _NOT_MEASURED if value is None else f"{value:,.0f}"
 
 
 def _parts(parts: Sequence[tuple[str, int | None]]) -> str:

@@ -40,8 +40,28 @@ def test_keys_and_means() -> None:
         "ram": {"arena_bytes": 64, "io_bytes": 52, "data_bss_bytes": 8, "stack_bytes": 128, "total_bytes": 252},
         "flash": {"code_bytes": 300, "weights_bytes": 64, "total_bytes": 364},
         "layers": [
-            {"name": "y", "op": "scale", "output_shape": [1, 16], "macs": 16, "instructions": 10},
-            {"name": "totals", "op": "totals", "output_shape": [4], "macs": 64, "instructions": 100.5},
+            {
+                "name": "y",
+                "op": "scale",
+                "output_shape": [1, 16],
+                "macs": 16,
+                "instructions": 10,
+                "share": 0.089686,
+                "instructions_per_mac": 0.625,
+                "floor_instructions": 8 + 32 + 8,
+                "modelled_cycles": None,
+            },
+            {
+                "name": "totals",
+                "op": "totals",
+                "output_shape": [4],
+                "macs": 64,
+                "instructions": 100.5,
+                "share": 0.901345,
+                "instructions_per_mac": 1.5703,
+                "floor_instructions": 32 + 8 + 5,
+                "modelled_cycles": None,
+            },
         ],
     }
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
