@@ -11,6 +11,7 @@ from tvm_tiny.passes.lower_tir import lower_tir
 from tvm_tiny.passes.plain_abi import UsePlainPointers
 from tvm_tiny.passes.quantized_io import QuantizedIo
 from tvm_tiny.passes.remove_identities import RemoveIdentities
+from tvm_tiny.passes.stream_input import stream_input
 
 __all__ = [
     "CancelTransposes",
@@ -24,4 +25,5 @@ __all__ = [
     "build_main",
     "extract_program",
     "lower_tir",
+    "stream_input",
 ]

@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm_tiny import planner
 from tvm_tiny.ops import CFunction, Function, Kernel, Program, TirProgram
 from tvm_tiny.passes._buffers import Buffers, pointer
+from tvm_tiny.passes._pushed_row import PushedRow
 
 
 def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
@@ -24,6 +25,9 @@ def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
     equal kernels share one function; equal constants are stored once. A stage of one operator is a loop over its rows,
     or one call; a stage of several is a loop over ticks in which each operator makes a row when its turn comes.
 
+    Where the input comes row by row, main is called once for each row, in order, with the row's number as its last
+    parameter; that row is in its place already. A call does what the row makes possible, the last one all the rest.
+
     Parameters
     ----------
     plan : of ``program.graph``, its groups of one operator each (fusion "off" or "rows")
@@ -32,10 +36,18 @@ def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
     kernels = _Kernels(prefix)
     constants = _Constants(prefix)
     main = _Main(program, plan, kernels, constants)
-    body = [*(main.stage(stage) for stage in plan.stages), _mark(-1)]
+    if program.stream is None:
+        body = [*(main.stage(stage) for stage in plan.stages), _mark(-1)]
+        row_number = []
+    else:
+        pushed = PushedRow(plan)
+        first, *rest = plan.stages
+        body = [main.stage(first, pushed), pushed.after_last(*(main.stage(s) for s in rest)), _mark(-1)]
+        row_number = [pushed.number]
     main_name = f"{prefix}___tvm_main__"
     function = tirx.PrimFunc(
-        [*main.buffers.parameters(), *constants.variables], tirx.stmt_seq(*main.buffers.declarations(), *body)
+        [*main.buffers.parameters(), *constants.variables, *row_number],
+        tirx.stmt_seq(*main.buffers.declarations(), *body),
     ).with_attr("global_symbol", main_name)
     functions = {**kernels.functions, main_name: function}
     read_only = frozenset(str(v.name) for v in (*main.buffers.inputs(), *constants.variables))
@@ -65,14 +77,16 @@ class _Main:
         # The plan's graph is the program's without its views.
         self._index = [i for i, op in enumerate(program.graph.ops) if op.kind is not planner.Kind.VIEW]
 
-    def stage(self, stage: planner.PlannedStage) -> tirx.Stmt:
-        """All of a stage; stages are asked for in order of execution."""
-        if len(stage.groups) == 1:
+    def stage(self, stage: planner.PlannedStage, pushed: PushedRow | None = None) -> tirx.Stmt:
+        """All of a stage, or the part that a pushed row makes possible; stages are asked for in order of execution."""
+        if len(stage.groups) == 1 and pushed is None:
             (group,) = stage.groups
             return tirx.stmt_seq(_mark(len(self.steps)), self._layer(stage, group))
         t = tirx.Var("t", "int32")
-        firings = [self._firing(stage, group, t) for group in stage.groups]
-        return tirx.For(t, 0, stage.end - stage.begin + 1, tirx.ForKind.SERIAL, tirx.stmt_seq(*firings))
+        groups = stage.groups if pushed is None else stage.groups[1:]
+        firings = tirx.stmt_seq(*(self._firing(stage, group, t) for group in groups))
+        begin, ticks = (0, stage.end - stage.begin + 1) if pushed is None else pushed.ticks()
+        return tirx.For(t, begin, ticks, tirx.ForKind.SERIAL, firings)
 
     def _firing(self, stage: planner.PlannedStage, group: planner.PlannedGroup, t: tirx.Var) -> tirx.Stmt:
         """Row ``y`` of an operator at tick ``start + period * y``, ticks counted from 0."""

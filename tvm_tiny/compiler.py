@@ -77,6 +77,7 @@ def compile_model(
     dump_ir: Path | str | None = None,
     fusion: str = "auto",
     caller_io: bool = False,
+    stream_input: bool = False,
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -93,6 +94,7 @@ def compile_model(
     fusion : "auto" runs operators interleaved, row by row, where that saves memory; "off" one after the other
     caller_io : inputs and outputs are buffers of the caller, and inputs stay as they are; by default they lie in the
         arena, where an inference may overwrite its inputs
+    stream_input : the caller hands the input in row by row, and only the rows in use are kept
     name : the model's name in reports; by default the file's
 
     Raises
@@ -105,9 +107,12 @@ def compile_model(
         raise OptionError(f"--rounding {rounding!r} is unknown", hints=[f"choose one of {', '.join(ROUNDINGS)}"])
     if fusion not in FUSIONS:
         raise OptionError(f"--fusion {fusion!r} is unknown", hints=[f"choose one of {', '.join(FUSIONS)}"])
+    if stream_input:
+        _check_stream(fusion, caller_io)
     check_module_name(module_name)
     board = resolve(target)
-    options = pipeline.Options(rounding, quantized_io, None if dump_ir is None else Path(dump_ir), caller_io)
+    ir_folder = None if dump_ir is None else Path(dump_ir)
+    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input)
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(pass_config or {}):
         module, program = pipeline.lower(module, board, options)
@@ -121,6 +126,19 @@ def compile_model(
     metadata = mlf_metadata(module_name, info)
     files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
     return CompiledModel(module_name, files, metadata, plan, board)
+
+
+def _check_stream(fusion: str, caller_io: bool) -> None:
+    if fusion == "off":
+        raise OptionError(
+            "--stream-input with --fusion off: one layer after the other needs the whole input",
+            hints=["leave out --fusion", "leave out --stream-input"],
+        )
+    if caller_io:
+        raise OptionError(
+            "--stream-input and --caller-io exclude each other: no buffer of the caller is read once a row is taken",
+            hints=["leave out one of them"],
+        )
 
 
 def _pass_context(config: Mapping[str, Any]) -> Any:

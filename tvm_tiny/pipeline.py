@@ -23,12 +23,14 @@ class Options:
     quantized_io : drop QUANTIZE and DEQUANTIZE at the edges; inputs and outputs become int8
     dump_ir : folder that gets the IR after every phase
     caller_io : inputs and outputs are buffers of the caller instead of parts of the arena
+    stream_input : the input comes row by row
     """
 
     rounding: str = "tflm"
     quantized_io: bool = False
     dump_ir: Path | None = None
     caller_io: bool = False
+    stream_input: bool = False
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
@@ -59,7 +61,7 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         dump(phase, module)
     select = partial(schedules.select, cpu=board.cpu)
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
-    return module, program
+    return module, passes.stream_input(program) if options.stream_input else program
 
 
 def to_tir(program: Program, plan: planner.Plan, prefix: str, options: Options) -> TirProgram:

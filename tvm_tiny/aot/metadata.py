@@ -37,6 +37,7 @@ def tinyml_metadata(
         "cpu": board.cpu.name,
         "inputs": described[: len(io.inputs)],
         "outputs": described[len(io.inputs) :],
+        "stream": _stream(program, plan),
         "arena_bytes": plan.arena_bytes,
         "constants_bytes": sum(a.nbytes for a in tir.constants.values()),
         "macs": macs,
@@ -49,6 +50,8 @@ def tinyml_metadata(
 def mlf_metadata(module_name: str, info: dict[str, Any]) -> dict[str, Any]:
     """The whole ``metadata.json``."""
     sizes = {k: sum(t["size_bytes"] for t in info[k]) for k in ("inputs", "outputs")}
+    if info["stream"] is not None:
+        sizes["inputs"] = info["stream"]["row_bytes"]
     main = {
         "device": 1,  # DLDevice kDLCPU, as microTVM wrote it
         "workspace_size_bytes": info["arena_bytes"],
@@ -87,6 +90,20 @@ def _io_tensor(info: IoTensor, c_name: str, tensor: planner.Tensor) -> dict[str,
         "zero_point": info.zero_point,
         "host_dtype": info.host_dtype,
     }
+
+
+def _stream(program: Program, plan: planner.Plan) -> dict[str, Any] | None:
+    """How the only input comes; None where inputs are given as wholes.
+
+    ``axis`` of its shape counts the rows, None where they are consecutive pieces of the flat input; row ``y`` lies
+    ``y % kept_rows`` rows behind the input's ``arena_offset``.
+    """
+    if program.stream is None:
+        return None
+    index, axis = program.stream.tensor, program.stream.axis
+    tensor, place = program.graph.tensors[index], plan.stages[0].places[index]
+    kept_rows = place.ring_rows or tensor.rows
+    return {"rows": tensor.rows, "row_bytes": tensor.row_bytes, "axis": axis, "kept_rows": kept_rows}
 
 
 def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:

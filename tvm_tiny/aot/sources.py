@@ -37,6 +37,9 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         "macro": prefix.upper(),
         "arena_bytes": info["arena_bytes"],
         "io_in_arena": all(t["arena_offset"] is not None for kind in tensors.values() for t in kind),
+        # Of an input that comes row by row there is only the place of the next row.
+        "mapped": [(kind, tensors[kind]) for kind in (("outputs",) if info["stream"] else ("inputs", "outputs"))],
+        "stream": info["stream"] and {**info["stream"], "row_text": _row_text(info["stream"], tensors["inputs"][0])},
         **tensors,
     }
     functions = generate_functions(program)
@@ -52,3 +55,12 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         f"{module_name}_lib0.c": lib0,
         f"{module_name}_lib1.c": lib1,
     }
+
+
+def _row_text(stream: Mapping[str, Any], tensor: Mapping[str, Any]) -> str:
+    """What a row is, for the header."""
+    if stream["axis"] is None:
+        return f"Row y is the {stream['row_bytes']:,} bytes of the input that begin at y * {stream['row_bytes']:,}."
+    rest = [str(d) for i, d in enumerate(tensor["shape"]) if i != stream["axis"]]
+    index = ", ".join("y" if i == stream["axis"] else ":" for i in range(len(tensor["shape"])))
+    return f"Row y is {tensor['c_name']}[{index}]: {tensor['dtype']} [{', '.join(rest)}]."

@@ -55,6 +55,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="inputs and outputs are buffers of the caller, inputs stay as they are; by default they lie in the arena",
     )
+    parser.add_argument(
+        "--stream-input",
+        action="store_true",
+        help="the input comes row by row through tvmgen_NAME_push_row, so that the image never has to fit",
+    )
     parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
     parser.add_argument(
         "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
@@ -90,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
             dump_ir=args.dump_ir,
             fusion=args.fusion,
             caller_io=args.caller_io,
+            stream_input=args.stream_input,
         )
         compiled.export(args.output)
     info = compiled.report()

@@ -44,9 +44,9 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     console = stdout_console()
-    console.print(
-        f"{info['model']} for {info['target']} ({info['cpu']}), C name tvmgen_{module_name}_run", markup=False
-    )
+    stream = info.get("stream")
+    entry = f"tvmgen_{module_name}_{'push_row' if stream else 'run'}"
+    console.print(f"{info['model']} for {info['target']} ({info['cpu']}), C name {entry}", markup=False)
 
     edges = Table("", "name", "C name", "type", "shape", "scale", "zero point", title="Inputs and outputs")
     for role in ("inputs", "outputs"):
@@ -74,7 +74,10 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     stages = [s for s in info["plan"]["stages"] if len(s["operators"]) > 1]
     if stages:
         _print_stages(console, stages)
-    io_bytes = sum(t["size_bytes"] for t in (*info["inputs"], *info["outputs"]))
+    if stream:
+        console.print(f"input in {stream['rows']:,} rows of {stream['row_bytes']:,} B, {stream['kept_rows']:,} kept")
+    io_bytes = sum(t["size_bytes"] for t in (*([] if stream else info["inputs"]), *info["outputs"]))
+    io_bytes += stream["row_bytes"] if stream else 0
     floor = sum(layer["floor_instructions"] for layer in info["layers"])
     console.print(
         f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); floor {floor:,} instructions; "

@@ -75,8 +75,10 @@ def estimate(info: Mapping[str, Any]) -> tuple[Ram, Flash]:
 
 
 def io_bytes(info: Mapping[str, Any]) -> int:
-    """Bytes of all inputs and outputs."""
-    return sum(int(t["size_bytes"]) for t in (*info["inputs"], *info["outputs"]))
+    """Bytes of all inputs and outputs; of an input that comes row by row, those of one row."""
+    stream = info.get("stream")
+    inputs = sum(int(t["size_bytes"]) for t in info["inputs"]) if stream is None else int(stream["row_bytes"])
+    return inputs + sum(int(t["size_bytes"]) for t in info["outputs"])
 
 
 def io_in_arena(info: Mapping[str, Any]) -> bool:

@@ -49,7 +49,7 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class RunCounts:
-    """One inference, from the first instruction of ``tvmgen_<module>_run`` to its return.
+    """One inference, from the first instruction of ``tvmgen_<module>_run`` to its return, or in all ``_push_row``.
 
     layers : by index
     outside : instructions before the first and behind the last layer
@@ -76,6 +76,7 @@ class InstructionCounter:
     folder : for the plugin's files; must outlive the run
     module : name of the module, the ``default`` in ``tvmgen_default_run``
     layers : number of layers
+    rows : number of calls of ``tvmgen_<module>_push_row`` that are one inference; None where it is one of ``_run``
     allowed_stores : (first address, end address) ranges; stores elsewhere are reported. Empty: not checked, faster
     """
 
@@ -86,13 +87,16 @@ class InstructionCounter:
         *,
         module: str,
         layers: int,
+        rows: int | None = None,
         allowed_stores: Sequence[tuple[int, int]] = (),
     ) -> None:
+        self._calls = rows or 1
         self._out = folder / "counts.jsonl"
         marks = folder / "marks.txt"
         marks.write_text("".join(f"{address} {layer}\n" for address, layer in firmware.marks), encoding="ascii")
+        entry = f"tvmgen_{module}_run" if rows is None else f"tvmgen_{module}_push_row"
         arguments = [
-            f"entry={firmware.address(f'tvmgen_{module}_run'):#x}",
+            f"entry={firmware.address(entry):#x}",
             f"exit={firmware.address(_RETURN_SYMBOL):#x}",
             f"out={self._out}",
             f"marks={marks}",
@@ -108,7 +112,8 @@ class InstructionCounter:
             lines = self._out.read_text(encoding="ascii").splitlines()
         except OSError as error:
             raise RunError("QEMU did not load the instruction counter", hints=[_version_hint()]) from error
-        return [_parse(line) for line in lines]
+        calls = [_parse(line) for line in lines]
+        return [_together(calls[i : i + self._calls]) for i in range(0, len(calls), self._calls)]
 
 
 def plugin_library() -> Path:
@@ -161,6 +166,30 @@ def _parse(line: str) -> RunCounts:
     outside, *layers = [LayerCounts(n, taken, words, tuple(rest)) for n, taken, words, *rest in fields["layers"]]
     lowest_sp = None if fields["lowest_sp"] < 0 else int(fields["lowest_sp"])
     return RunCounts(tuple(layers), outside, lowest_sp, tuple((pc, at) for pc, at in fields["bad_stores"]))
+
+
+def _together(calls: Sequence[RunCounts]) -> RunCounts:
+    """Calls one after the other as one inference."""
+    if len(calls) == 1:
+        return calls[0]
+    by_layer = zip(*(call.layers for call in calls), strict=True)
+    stack_pointers = [call.lowest_sp for call in calls if call.lowest_sp is not None]
+    bad_stores = dict.fromkeys(store for call in calls for store in call.bad_stores)
+    return RunCounts(
+        tuple(_sum(layer) for layer in by_layer),
+        _sum([call.outside for call in calls]),
+        min(stack_pointers, default=None),
+        tuple(bad_stores)[:20],
+    )
+
+
+def _sum(counts: Sequence[LayerCounts]) -> LayerCounts:
+    return LayerCounts(
+        sum(c.instructions for c in counts),
+        sum(c.taken_branches for c in counts),
+        sum(c.multiple_words for c in counts),
+        tuple(sum(values) for values in zip(*(c.classes for c in counts), strict=True)),
+    )
 
 
 def _version_hint() -> str:

@@ -16,7 +16,7 @@ from tvm_tiny.measure.accounting import account, estimate
 from tvm_tiny.measure.counter import InstructionCounter, RunCounts
 from tvm_tiny.measure.elf import Firmware, read_firmware
 from tvm_tiny.measure.report import Report, make_report
-from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs
+from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs, split_rows
 from tvm_tiny.project import GeneratedProject, RunStats, Session, generate_project_from_mlf
 
 DEVICES = ("native", "qemu", "micro")
@@ -50,7 +50,7 @@ def run_model(
     check_stores: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RunResult:
-    """Run a batch of inputs one after another in one firmware.
+    """Run a batch of inputs one after another in one firmware; row by row where the model takes its input so.
 
     Parameters
     ----------
@@ -113,6 +113,7 @@ class _Runner:
         self._project = project
         self._module = module
         self._info = info
+        self._stream: dict[str, Any] | None = info.get("stream")
         self._run_timeout_s = run_timeout_s
         self._check_stores = check_stores
         elf = project.directory / _FIRMWARE
@@ -132,7 +133,7 @@ class _Runner:
                 self._check_sizes(session)
                 rows = []
                 for i, inputs in enumerate(batch):
-                    rows.append(session.run(inputs))
+                    rows.append(self._infer(session, inputs))
                     if on_progress is not None:
                         on_progress(i + 1, len(batch))
             counts = None if counter is None else counter.results()
@@ -141,6 +142,11 @@ class _Runner:
         outputs = join_outputs(self._info["outputs"], rows, batched)
         report = self._report(session.stats, counts)
         return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats))
+
+    def _infer(self, session: Session, inputs: Sequence[bytes]) -> list[bytes]:
+        if self._stream is None:
+            return session.run(inputs)
+        return session.stream(split_rows(self._stream, self._info["inputs"][0], inputs[0]))
 
     def _counter(self, folder: Path) -> InstructionCounter | None:
         firmware = self._firmware
@@ -154,11 +160,16 @@ class _Runner:
             outputs = [firmware.symbols[name] for name in names if name in firmware.symbols]
             allowed += [(symbol.address, symbol.address + symbol.size_bytes) for symbol in outputs]
         layers = len(self._info["layers"])
-        return InstructionCounter(firmware, folder, module=self._module, layers=layers, allowed_stores=allowed)
+        rows = None if self._stream is None else int(self._stream["rows"])
+        return InstructionCounter(
+            firmware, folder, module=self._module, layers=layers, rows=rows, allowed_stores=allowed
+        )
 
     def _check_sizes(self, session: Session) -> None:
         for kind, sizes in (("inputs", session.input_sizes), ("outputs", session.output_sizes)):
             expected = tuple(t["size_bytes"] for t in self._info[kind])
+            if kind == "inputs" and self._stream is not None:
+                expected = (self._stream["row_bytes"],)
             if sizes != expected:
                 raise RunError(
                     f"firmware has {kind} of {sizes} bytes, the archive says {expected}",

@@ -54,6 +54,22 @@ def split_inputs(tensors: Sequence[Mapping[str, Any]], arrays: Mapping[str, Arra
     return [list(row) for row in zip(*columns, strict=True)], -1 not in sizes.values()
 
 
+def split_rows(stream: Mapping[str, Any], tensor: Mapping[str, Any], data: bytes) -> list[bytes]:
+    """The rows of an input as a model takes them one by one.
+
+    Parameters
+    ----------
+    stream : "rows", "row_bytes" and "axis" of the archive's metadata; ``axis`` None: rows are pieces of ``data``
+    tensor : the input's shape and dtype
+    data : the whole input
+    """
+    if stream["axis"] is not None:
+        image = np.frombuffer(data, np.dtype(tensor["dtype"])).reshape(tensor["shape"])
+        data = np.moveaxis(image, stream["axis"], 0).tobytes()
+    size = int(stream["row_bytes"])
+    return [data[y * size : (y + 1) * size] for y in range(stream["rows"])]
+
+
 def join_outputs(
     tensors: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[bytes]], batched: bool
 ) -> dict[str, Array]:

@@ -5,7 +5,7 @@ import tvm  # noqa: F401
 
 from .io_info import IoTensor, ModelIo, get_io, with_io
 from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
-from .program import Function, Layer, Program, TirProgram
+from .program import Function, Layer, Program, RowStream, TirProgram
 from .registry import OPS, OpDef, is_tinyml_call, make_call, op_name, params_of, register_ops
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ModelIo",
     "OpDef",
     "Program",
+    "RowStream",
     "TirProgram",
     "get_io",
     "is_tinyml_call",

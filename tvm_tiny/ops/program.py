@@ -26,16 +26,29 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class RowStream:
+    """An input that the caller hands in row by row; operator 0 of the graph, without inputs, stands for that.
+
+    axis : of the input's shape, the one that counts rows; None where rows are consecutive pieces of the flat input
+    """
+
+    tensor: int
+    axis: int | None
+
+
+@dataclass(frozen=True)
 class Program:
     """A model as a straight line of kernel calls.
 
     inputs, outputs : tensor indices in ``graph``, in the model's order
+    stream : None where inputs are given as wholes
     """
 
     graph: planner.Graph
     layers: tuple[Layer, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    stream: RowStream | None = None
 
 
 @dataclass(frozen=True)

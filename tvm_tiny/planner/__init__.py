@@ -1,6 +1,6 @@
 """Memory planning on plain dataclasses: no TVM, usable on its own."""
 
-from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, stream_input
+from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, stream_input, without_views
 from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.planner import Fusion, plan_memory
 from tvm_tiny.planner.report import Peak, find_peak
@@ -26,4 +26,5 @@ __all__ = [
     "plan_memory",
     "stream_input",
     "verify",
+    "without_views",
 ]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tvm_tiny.errors import RunError
 
@@ -70,6 +70,14 @@ class RunStats:
     seconds: float | None
 
 
+class _Ran(NamedTuple):
+    """Answer to RUN; stack and time are 0 where the device does not know."""
+
+    status: int
+    stack_bytes: int
+    nanoseconds: int
+
+
 class FaultError(RunError):
     """The firmware faulted; ``fault`` holds the registers."""
 
@@ -128,13 +136,36 @@ class Session:
         if sizes != self.input_sizes:
             raise RunError(f"inputs have {sizes} bytes, the firmware expects {self.input_sizes}")
         for index, data in enumerate(inputs):
-            for offset in range(0, len(data), _CHUNK_BYTES):
-                place = struct.pack("<II", index, offset)
-                self._request(_WRITE, place + data[offset : offset + _CHUNK_BYTES])
-        status, stack_bytes, nanoseconds = struct.unpack("<iIQ", self._request(_RUN, timeout_s=self._run_timeout_s))
-        if status != 0:
-            raise RunError(f"the model's run function returned {status}, expected 0")
-        self.stats.append(RunStats(stack_bytes or None, nanoseconds * 1e-9 if nanoseconds else None))
+            self._write(index, data)
+        result = self._run()
+        if result.status != 0:
+            raise RunError(f"the model's run function returned {result.status}, expected 0")
+        self.stats.append(_stats(result.stack_bytes, result.nanoseconds))
+        return self._read_outputs()
+
+    def stream(self, rows: Sequence[bytes]) -> list[bytes]:
+        """One inference of a model that takes its input row by row: raw bytes of every row in, of every output out."""
+        stacks, nanoseconds = [], 0
+        for number, row in enumerate(rows):
+            if (len(row),) != self.input_sizes:
+                raise RunError(f"row {number} has {len(row)} bytes, the firmware expects {self.input_sizes}")
+            self._write(0, row)
+            expected, result = len(rows) - 1 - number, self._run()
+            if result.status != expected:
+                raise RunError(f"the model's push_row function returned {result.status}, expected {expected}")
+            stacks.append(result.stack_bytes)
+            nanoseconds += result.nanoseconds
+        self.stats.append(_stats(max(stacks), nanoseconds))
+        return self._read_outputs()
+
+    def _write(self, index: int, data: bytes) -> None:
+        for offset in range(0, len(data), _CHUNK_BYTES):
+            self._request(_WRITE, struct.pack("<II", index, offset) + data[offset : offset + _CHUNK_BYTES])
+
+    def _run(self) -> _Ran:
+        return _Ran(*struct.unpack("<iIQ", self._request(_RUN, timeout_s=self._run_timeout_s)))
+
+    def _read_outputs(self) -> list[bytes]:
         return [self._request(_READ, struct.pack("<III", i, 0, size)) for i, size in enumerate(self.output_sizes)]
 
     def _request(self, kind: int, payload: bytes = b"", timeout_s: float = _ANSWER_TIMEOUT_S) -> bytes:
@@ -175,6 +206,10 @@ class Session:
             return FaultError(fault)
         called_from = self._locate(fault.registers["LR"])
         return FaultError(fault, f", in {self._locate(fault.registers['PC'])} called from {called_from}")
+
+
+def _stats(stack_bytes: int, nanoseconds: int) -> RunStats:
+    return RunStats(stack_bytes or None, nanoseconds * 1e-9 if nanoseconds else None)
 
 
 def parse_fault(payload: bytes) -> Fault:

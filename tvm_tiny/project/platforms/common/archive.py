@@ -71,6 +71,8 @@ def load_model(model_dir: Path) -> Model:
         tinyml = content["tinyml"]
         names = [module, *(t["c_name"] for t in (*tinyml["inputs"], *tinyml["outputs"]))]
         sizes = [t["size_bytes"] for t in (*tinyml["inputs"], *tinyml["outputs"])]
+        if tinyml.get("stream") is not None:
+            sizes.append(tinyml["stream"]["row_bytes"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelArchiveError(
             f"the archive's metadata.json is damaged or not tvm-tiny's: {type(error).__name__}: {error}",
@@ -93,6 +95,8 @@ def io_source(model: Model) -> str:
     It owns inputs and outputs where the model does not keep them in its arena, and the arena where the caller has to
     bring it.
     """
+    if model.tinyml.get("stream") is not None:
+        return _stream_source(model)
     prefix = f"tvmgen_{model.module}"
     edges = {kind: model.tinyml[f"{kind}s"] for kind in ("input", "output")}
     tensors = [t for edge in edges.values() for t in edge]
@@ -116,12 +120,36 @@ def io_source(model: Model) -> str:
     lines += [
         f"const uint32_t model_info[] = {{{', '.join(map(str, info))}}};",
         "const uint32_t model_info_bytes = sizeof model_info;",
-        f"const struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments) or '0'}}}}};",
+        f"struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments) or '0'}}}}};",
         f"int32_t model_run(void) {{ return {prefix}_run({', '.join(arguments)}); }}",
         *_map_function(prefix, edges if mapped else {}),
         "",
     ]
     return "\n".join(lines)
+
+
+def _stream_source(model: Model) -> str:
+    """The same for a model that takes its input row by row: the link's one input is where the next row goes."""
+    prefix = f"tvmgen_{model.module}"
+    outputs = model.tinyml["outputs"]
+    sizes = [t["size_bytes"] for t in outputs]
+    row_bytes = model.tinyml["stream"]["row_bytes"]
+    return f"""#include "link.h"
+#include "{prefix}.h"
+
+struct link_buffer model_inputs[] = {{{{0, {row_bytes}}}}};
+struct link_buffer model_outputs[] = {{{", ".join(f"{{0, {size}}}" for size in sizes)}}};
+const uint32_t model_info[] = {{LINK_VERSION, 1, {len(sizes)}, {row_bytes}, {", ".join(map(str, sizes))}}};
+const uint32_t model_info_bytes = sizeof model_info;
+struct model_call model_call = {{(void (*)(void)){prefix}_push_row, {{0}}}};
+int32_t model_run(void) {{ return {prefix}_push_row(model_call.arguments[0]); }}
+void model_map(void) {{
+  const struct {prefix}_outputs outputs = {prefix}_map_outputs();
+{chr(10).join(f"  model_outputs[{i}].data = outputs.{t['c_name']};" for i, t in enumerate(outputs))}
+  if (!{prefix}_row_buffer()) {prefix}_reset(); /* the image is complete */
+  model_inputs[0].data = model_call.arguments[0] = {prefix}_row_buffer();
+}}
+"""
 
 
 def _buffers(edges: dict[str, Any]) -> list[str]:

@@ -94,6 +94,7 @@ static void answer_read(uint16_t crc, uint32_t size) {
 static void answer_run(void) {
   struct link_run result = {0, 0, 0};
   platform_run(&result);
+  model_map();
   send(RUN | REPLY, OK, &result, sizeof result);
 }
 

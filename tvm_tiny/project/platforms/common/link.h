@@ -10,6 +10,10 @@
  *   4 READ        output u32, offset u32, size u32   data
  *   5 EXIT        -                                  -
  *   0x7F FAULT    never sent by the host             words, see link_fault
+ *
+ * A model that takes its input row by row has one input, the next row: WRITE puts it in its place, RUN has the model
+ * take it and returns how many rows are still expected. After the last one outputs can be read, and the next WRITE
+ * begins the next image.
  */
 #ifndef TVM_TINY_LINK_H
 #define TVM_TINY_LINK_H
@@ -27,7 +31,8 @@ struct link_buffer {
   uint32_t size;
 };
 
-/* tvmgen_<module>_run and its arguments (those it has), for platforms that call it on a stack of its own. */
+/* tvmgen_<module>_run, or _push_row, and its arguments (those it has), for platforms that call it on a stack of its
+ * own. */
 struct model_call {
   void (*entry)(void);
   void* arguments[3];
@@ -41,13 +46,13 @@ struct link_run {
 };
 
 /* Made for each model (model_io.c); model_info is the payload of INFO. model_map fills in addresses that only the model
- * knows. */
+ * knows; it is called before the first request and after each RUN. */
 extern struct link_buffer model_inputs[];
 extern struct link_buffer model_outputs[];
 void model_map(void);
 extern const uint32_t model_info[];
 extern const uint32_t model_info_bytes;
-extern const struct model_call model_call;
+extern struct model_call model_call;
 int32_t model_run(void);
 
 /* Made for each platform. Reading and writing do not return when the host is gone. */
