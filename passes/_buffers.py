@@ -54,20 +54,30 @@ class Buffers:
         return tirx.address_of(self._view(self._workspace, info.dtype)[start + element])
 
     def row(self, stage: planner.PlannedStage, tensor: int, row: Any) -> tirx.Expr:
-        """Pointer to a row of an image of one batch."""
+        """Pointer to a row of an image of one batch; of a planar one in the first plane."""
         info = self._program.graph.tensors[tensor]
-        slots = self.ring_rows(stage, tensor)
-        slot = row if slots is None else tirx.truncmod(row, slots)
-        return self.address(stage, tensor, slot * (info.row_bytes // np.dtype(info.dtype).itemsize))
+        itemsize = np.dtype(info.dtype).itemsize
+        place = stage.places.get(self._roots[tensor])
+        if place is None or (place.layout.modulus == 1 and place.layout.inner):
+            return self.address(stage, tensor, row * (info.row_bytes // info.planes // itemsize))
+        layout = place.layout
+        slot = tirx.truncmod(row, layout.modulus) * (layout.outer // itemsize)
+        if layout.inner:
+            slot = slot + tirx.truncdiv(row, layout.modulus) * (layout.inner // itemsize)
+        return self.address(stage, tensor, slot)
 
     def ring_rows(self, stage: planner.PlannedStage, tensor: int) -> int | None:
         """Rows of a tensor's ring; None where the whole tensor is there."""
         place = stage.places.get(self._roots[tensor])
         return None if place is None else place.ring_rows
 
-    def scratch(self, offset: int) -> tirx.Expr:
+    def scratch(self, offset: Any) -> tirx.Expr:
         """Pointer to working memory."""
-        return tirx.address_of(self._view(self._workspace, "uint8")[offset])
+        return self.at("uint8", 0, offset)
+
+    def at(self, dtype: str, offset: int, element: Any = 0) -> tirx.Expr:
+        """Pointer to an element behind (or before) the byte ``offset`` of the workspace."""
+        return tirx.address_of(self._view(self._workspace, dtype)[offset // np.dtype(dtype).itemsize + element])
 
     def _view(self, base: tirx.Var, dtype: str) -> tirx.Var:
         key = (str(base.name), dtype)

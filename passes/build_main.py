@@ -16,6 +16,7 @@ from tvm_tiny import planner
 from tvm_tiny.ops import CFunction, Function, Kernel, Program, TirProgram
 from tvm_tiny.passes._buffers import Buffers, pointer
 from tvm_tiny.passes._pushed_row import PushedRow
+from tvm_tiny.passes._segments import SegmentedGroup
 
 
 def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
@@ -30,7 +31,7 @@ def build_main(program: Program, plan: planner.Plan, prefix: str) -> TirProgram:
 
     Parameters
     ----------
-    plan : of ``program.graph``, its groups of one operator each (fusion "off" or "rows")
+    plan : of ``program.graph``
     prefix : begins every C name, like ``tvmgen_default``
     """
     kernels = _Kernels(prefix)
@@ -72,6 +73,7 @@ class _Main:
         self.buffers = Buffers(program, plan)
         self.steps: list[tuple[int, str]] = []
         self._program = program
+        self._plan = plan
         self._kernels = kernels
         self._constants = constants
         # The plan's graph is the program's without its views.
@@ -79,8 +81,8 @@ class _Main:
 
     def stage(self, stage: planner.PlannedStage, pushed: PushedRow | None = None) -> tirx.Stmt:
         """All of a stage, or the part that a pushed row makes possible; stages are asked for in order of execution."""
-        if len(stage.groups) == 1 and pushed is None:
-            (group,) = stage.groups
+        (group, *others) = stage.groups
+        if not others and pushed is None and not stage.in_segments(group, self._plan.graph):
             return tirx.stmt_seq(_mark(len(self.steps)), self._layer(stage, group))
         t = tirx.Var("t", "int32")
         groups = stage.groups if pushed is None else stage.groups[1:]
@@ -89,23 +91,44 @@ class _Main:
         return tirx.For(t, begin, ticks, tirx.ForKind.SERIAL, firings)
 
     def _firing(self, stage: planner.PlannedStage, group: planner.PlannedGroup, t: tirx.Var) -> tirx.Stmt:
-        """Row ``y`` of an operator at tick ``start + period * y``, ticks counted from 0."""
+        """Firing ``y`` of a group at tick ``start + period * y``, ticks counted from 0; early ones have y < 0."""
         schedule = group.schedule
-        assert len(schedule.runs) == 1, "groups of several operators need kernels that make part of a row"
         assert not stage.bottom_up
         start = schedule.delay - stage.begin
-        last = start + schedule.period * schedule.last
+        first, last = (start + schedule.period * y for y in (schedule.first, schedule.last))
         conditions = []
-        if start > 0:
-            conditions.append(t >= start)
+        if first > 0:
+            conditions.append(t >= first)
         if last < stage.end - stage.begin:
             conditions.append(t <= last)
         if schedule.period > 1:
             conditions.append(tirx.truncmod(t - start, schedule.period) == 0)
-        mark = _mark(len(self.steps))
         y = tirx.truncdiv(t - start, schedule.period) if schedule.period > 1 else t - start
-        body = tirx.stmt_seq(mark, self._row(stage, group, self._add_step(group), y))
+        if stage.in_segments(group, self._plan.graph):
+            body = self._segments(stage, group, y)
+        else:
+            mark = _mark(len(self.steps))
+            body = tirx.stmt_seq(mark, self._row(stage, group, self._add_step(group), y))
         return tirx.IfThenElse(tirx.all(*conditions), body, None) if conditions else body
+
+    def _segments(self, stage: planner.PlannedStage, group: planner.PlannedGroup, y: Any) -> tirx.Stmt:
+        """Firing ``y`` of a group whose operators make parts of rows."""
+        graph, scratch = self._program.graph, group.scratch
+        memory = [] if scratch is None else [self.buffers.scratch(scratch)]
+
+        def call(op: int, inputs: list[Any], output: Any, numbers: list[Any]) -> tirx.Stmt:
+            index = self._index[op]
+            kernel = self._program.layers[index].kernel
+            kernel = kernel and kernel.segment
+            assert kernel is not None
+            mark = _mark(len(self.steps))
+            name = self._kernels.add(kernel, len(graph.ops[index].inputs))
+            self.steps.append((index, name))
+            constants = [self._constants.add(a) for a in kernel.constants]
+            arguments = [*inputs, output, *constants, *(memory if kernel.scratch_bytes else ()), *numbers]
+            return tirx.stmt_seq(mark, _call(name, *arguments))
+
+        return SegmentedGroup(self._plan.graph, self.buffers, stage, group, call).firing(y)
 
     def _layer(self, stage: planner.PlannedStage, group: planner.PlannedGroup) -> tirx.Stmt:
         """A whole operator."""

@@ -87,6 +87,8 @@ class _Extractor:
                 accumulator_bytes=kernel.scratch_bytes if adds_up else 0,
                 in_place=kernel.in_place_inputs,
                 macs=kernel.macs,
+                segment_scratch_bytes=kernel.segment.scratch_bytes if kernel.segment is not None else None,
+                whole_rows_only=kernel.segment is None,
             )
         )
         self._layers.append(Layer(var.name, name, shape, kernel))

@@ -16,8 +16,8 @@ from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
 
-# What a user says -> what the planner may do. Column segments wait for kernels that make part of a row.
-FUSIONS: Mapping[str, planner.Fusion] = {"auto": "rows", "off": "off"}
+# What a user says -> what the planner may do.
+FUSIONS: Mapping[str, planner.Fusion] = {"auto": "columns", "rows": "rows", "off": "off"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def compile_model(
     pass_config: Mapping[str, Any] | None = None,
     dump_ir: Path | str | None = None,
     fusion: str = "auto",
+    mac_factor: float = 1.0,
     caller_io: bool = False,
     stream_input: bool = False,
     name: str | None = None,
@@ -91,7 +92,10 @@ def compile_model(
     module_name : part of the C names
     pass_config : options of TVM's ``PassContext``
     dump_ir : folder that gets the IR after every phase
-    fusion : "auto" runs operators interleaved, row by row, where that saves memory; "off" one after the other
+    fusion : "auto" runs operators interleaved where that saves memory, row by row or a few columns at a time; "rows"
+        takes whole rows only; "off" runs one operator after the other
+    mac_factor : executed multiply-accumulates over the network's own, at most; above 1 rows may be computed again
+        instead of kept
     caller_io : inputs and outputs are buffers of the caller, and inputs stay as they are; by default they lie in the
         arena, where an inference may overwrite its inputs
     stream_input : the caller hands the input in row by row, and only the rows in use are kept
@@ -116,7 +120,7 @@ def compile_model(
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(pass_config or {}):
         module, program = pipeline.lower(module, board, options)
-        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion])
+        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor)
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)

@@ -28,7 +28,7 @@ def tinyml_metadata(
         {**_io_tensor(info, c_name, tensors[t]), "arena_offset": plan.offset(roots[t])}
         for info, c_name, t in zip((*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True)
     ]
-    macs = sum(op.macs for op in program.graph.ops)
+    calls = _calls(program, plan)
     return {
         "format": TINYML_FORMAT,
         "model": model,
@@ -40,9 +40,9 @@ def tinyml_metadata(
         "stream": _stream(program, plan),
         "arena_bytes": plan.arena_bytes,
         "constants_bytes": sum(a.nbytes for a in tir.constants.values()),
-        "macs": macs,
-        "executed_macs": macs,
-        "layers": [_layer(program, index, kernel) for index, kernel in tir.steps],
+        "macs": plan.macs,
+        "executed_macs": plan.executed_macs,
+        "layers": [_layer(program, index, kernel, *calls[index]) for index, kernel in tir.steps],
         "plan": plan.to_dict(),
     }
 
@@ -106,7 +106,21 @@ def _stream(program: Program, plan: planner.Plan) -> dict[str, Any] | None:
     return {"rows": tensor.rows, "row_bytes": tensor.row_bytes, "axis": axis, "kept_rows": kept_rows}
 
 
-def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
+def _calls(program: Program, plan: planner.Plan) -> dict[int, tuple[int, int]]:
+    """Operator of the program -> its executed MACs, and working memory of its kernel."""
+    # The plan's graph is the program's without its views.
+    index = [i for i, op in enumerate(program.graph.ops) if op.kind is not planner.Kind.VIEW]
+    calls = {}
+    for stage in plan.stages:
+        for group in stage.groups:
+            parts = stage.in_segments(group, plan.graph)
+            for run in group.schedule.runs:
+                op = plan.graph.ops[run.op]
+                calls[index[run.op]] = (plan.op_macs[run.op], op.scratch(parts) + op.accumulator_bytes)
+    return calls
+
+
+def _layer(program: Program, index: int, kernel_name: str, executed_macs: int, scratch_bytes: int) -> dict[str, Any]:
     layer, op = program.layers[index], program.graph.ops[index]
     inputs, outputs = ([program.graph.tensors[t] for t in each] for each in (op.inputs, op.outputs))
     constants = () if layer.kernel is None else layer.kernel.constants
@@ -115,11 +129,11 @@ def _layer(program: Program, index: int, kernel_name: str) -> dict[str, Any]:
         "op": layer.op,
         "output_shape": list(layer.output_shape),
         "macs": op.macs,
-        "executed_macs": op.macs,
+        "executed_macs": executed_macs,
         "kernel": kernel_name,
         "input_bytes": sum(map(_tensor_bytes, inputs)),
         "output_bytes": sum(map(_tensor_bytes, outputs)),
-        "scratch_bytes": op.scratch_bytes + op.accumulator_bytes,
+        "scratch_bytes": scratch_bytes,
         "constants_bytes": sum(c.nbytes for c in constants),
     }
 

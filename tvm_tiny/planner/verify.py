@@ -221,10 +221,9 @@ class _Replay:
         """Working memory of a call; whether such a call exists at all."""
         places = [stage.places[t].layout for t in (*x.inputs, *x.outputs) if t in stage.places]
         parts = len(firing.group.schedule.runs) > 1 or any(p.modulus > 1 and p.inner > 0 for p in places)
-        scratch = x.scratch_bytes if not parts or x.segment_scratch_bytes is None else x.segment_scratch_bytes
         if parts and (x.whole_rows_only or x.kind is Kind.WHOLE):
             raise PlanError(f"{x.name} makes whole rows only, of rows that follow each other")
-        return scratch
+        return x.segment_scratch_bytes if parts and x.segment_scratch_bytes is not None else x.scratch_bytes
 
     def _sum_up(self, x: Op, op: int, start: int) -> None:
         label = -2 - op
