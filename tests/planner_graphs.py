@@ -117,23 +117,23 @@ def _shape(t: Tensor) -> tuple[int, int, int]:
 
 
 @st.composite
-def programs(draw: st.DrawFn, graph: Graph) -> Program:
+def programs(draw: st.DrawFn, graph: Graph, *, upside_down: bool = True) -> Program:
     """Random cuts, groups, segment widths, delays, directions and recomputation, as far as they can be scheduled."""
     stages: list[Stage] = []
     start, n = 0, len(graph.ops)
     while start < n:
         end = draw(st.integers(start + 1, n))
-        stage = draw(_stages(graph, start, end))
+        stage = draw(_stages(graph, start, end, upside_down))
         if stage is None:
             end = start + 1
-            stage = Stage((Group((start,)),), (), draw(st.booleans()))
+            stage = Stage((Group((start,)),), (), upside_down and draw(st.booleans()))
         stages.append(stage)
         start = end
     return Program(tuple(stages))
 
 
 @st.composite
-def _stages(draw: st.DrawFn, graph: Graph, start: int, end: int) -> Stage | None:
+def _stages(draw: st.DrawFn, graph: Graph, start: int, end: int, upside_down: bool) -> Stage | None:
     groups: list[Group] = []
     at = start
     while at < end:
@@ -147,7 +147,7 @@ def _stages(draw: st.DrawFn, graph: Graph, start: int, end: int) -> Stage | None
         groups.append(Group(tuple(range(at, to)), segment, again))
         at = to
     late = tuple(draw(st.integers(0, 2)) for _ in groups) if draw(st.booleans()) else ()
-    stage = Stage(tuple(groups), late, draw(st.booleans()))
+    stage = Stage(tuple(groups), late, upside_down and draw(st.booleans()))
     try:
         schedule_stage(graph, stage)
     except NotSchedulableError:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.native import build_library
+from tests.planner_graphs import programs
 from tests.tflite_graph import TensorRef
 from tests.tflite_writer import TfliteWriter
 from tvm_tiny import compiler, planner
@@ -21,10 +22,9 @@ from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.errors import OptionError
 from tvm_tiny.planner.assemble import assemble, place_program
 from tvm_tiny.planner.graph import without_views
-from tvm_tiny.planner.program import Group, Program, Stage
-from tvm_tiny.planner.schedule import NotSchedulableError, schedule_stage
 
 BOARD = "tinyml/qemu-m7"
+BOARDS = (BOARD, "tinyml/qemu-m3")
 
 
 class Network:
@@ -84,24 +84,13 @@ def networks(draw: st.DrawFn) -> bytes:
     return net.writer.finish()
 
 
-def any_stages(draw: st.DrawFn) -> Callable[..., planner.Plan]:
-    """Plans with stages drawn at random where operators can share one, instead of the best ones."""
+def any_program(draw: st.DrawFn) -> Callable[..., planner.Plan]:
+    """Plans with stages, groups, segments and recomputation drawn at random where operators can share one."""
 
     def plan(graph: planner.Graph, **_: Any) -> planner.Plan:
         graph = without_views(graph)
-        stages: list[Stage] = []
-        start = 0
-        while start < len(graph.ops):
-            end = draw(st.integers(start + 1, len(graph.ops)))
-            groups = tuple(Group((i,)) for i in range(start, end))
-            stage = Stage(groups, tuple(draw(st.integers(0, 2)) for _ in groups))
-            try:
-                schedule_stage(graph, stage)
-            except NotSchedulableError:
-                stage, end = Stage(groups[:1]), start + 1
-            stages.append(stage)
-            start = end
-        return assemble(graph, place_program(graph, Program(tuple(stages))), 0)
+        program = draw(programs(graph, upside_down=False))
+        return assemble(graph, place_program(graph, program), 0)
 
     return plan
 
@@ -122,15 +111,17 @@ def assert_same(models: list[CompiledModel], folder: Path) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     model = data.draw(networks())
-    models = [compile_model(model, BOARD, fusion=f, module_name=n) for f, n in (("off", "plain"), ("auto", "fused"))]
-    assert models[1].plan.arena_bytes <= models[0].plan.arena_bytes
+    board = data.draw(st.sampled_from(BOARDS))
+    ways: list[dict[str, Any]] = [{"fusion": "off"}, {"fusion": "rows"}, {}, {"mac_factor": 1.5}]
+    models = [compile_model(model, board, module_name=f"way{i}", **way) for i, way in enumerate(ways)]
+    assert all(m.plan.arena_bytes <= models[0].plan.arena_bytes for m in models)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler.planner, "plan_memory", any_stages(data.draw))
-        models.append(compile_model(model, BOARD, module_name="drawn"))
+        patch.setattr(compiler.planner, "plan_memory", any_program(data.draw))
+        models.append(compile_model(model, board, module_name="drawn"))
     assume(assert_same(models, tmp_path_factory.mktemp("random")))
 
 
