@@ -144,7 +144,7 @@ def _stages(draw: st.DrawFn, graph: Graph, start: int, end: int, upside_down: bo
         segment = draw(st.integers(1, 6)) if to - at > 1 else 0
         if to - at > 1 and any(graph.ops[op].kind is Kind.WHOLE for op in range(at, to)):
             return None
-        groups.append(Group(tuple(range(at, to)), segment, again))
+        groups.append(Group(tuple(range(at, to)), segment, again, draw(st.integers(1, 4)) if segment else 1))
         at = to
     late = tuple(draw(st.integers(0, 2)) for _ in groups) if draw(st.booleans()) else ()
     stage = Stage(tuple(groups), late, upside_down and draw(st.booleans()))

@@ -16,6 +16,7 @@ from tvm_tiny.planner.schedule import NotSchedulableError, StageSchedule, schedu
 
 Widths: TypeAlias = tuple[int, ...]  # of column segments that may be tried; none: whole rows only
 SEGMENTS: Widths = (8, 4)  # kernels work on groups of four pixels
+_PATCH_ROWS = (1, 2, 4, 8)  # tried where something is made again
 CALL_COST = 60  # instructions around one kernel call
 BYTE_COST = 0.75  # instructions per byte moved from a staging buffer to a ring
 _EXACT, _HEAD, _MIDDLE, _TAIL = 110, 32, 8, 20  # ticks looked at in a long stage
@@ -131,30 +132,43 @@ def _neighbours(graph: Graph, stage: Stage, recompute: bool, segments: Widths) -
             merged = _make_group(graph, groups[k].ops + groups[k + 1].ops, segment)
             if len(merged) == 1:
                 again = groups[k].recomputed | groups[k + 1].recomputed
-                yield _with(stage, k, k + 2, (replace(merged[0], recomputed=again),))
+                rows = max(groups[k].rows, groups[k + 1].rows)
+                yield _with(stage, k, k + 2, (replace(merged[0], recomputed=again, rows=rows),))
     for k, group in enumerate(groups):
         for segment in segments:
             if group.segment not in (0, segment):
                 yield _with(stage, k, k + 1, (replace(group, segment=segment),))
         for cut in range(1, len(group.ops)):
             parts = (group.ops[:cut], group.ops[cut:])
-            halves = [Group(p, group.segment if len(p) > 1 else 0, _made_by(graph, p, group)) for p in parts]
-            yield _with(stage, k, k + 1, tuple(halves))
+            yield _with(stage, k, k + 1, tuple(_part(graph, p, group) for p in parts))
         if not stage.late and len(groups) > 2:
             yield replace(stage, late=tuple(int(i == k) for i in range(len(groups))))
         if recompute and group.segment:
-            for op in group.ops[:-1]:
-                t = graph.ops[op].outputs[0]
-                if t not in group.recomputed:
-                    yield _with(stage, k, k + 1, (replace(group, recomputed=group.recomputed | {t}),))
+            yield from (_with(stage, k, k + 1, (x,)) for x in _with_recomputation(graph, group))
     for k in range(len(stage.late)):
         for change in (-1, 1):
             late = tuple(max(0, x + change * (i == k)) for i, x in enumerate(stage.late))
             yield replace(stage, late=late if any(late) else ())
 
 
-def _made_by(graph: Graph, ops: Sequence[int], group: Group) -> frozenset[int]:
-    return group.recomputed & {t for op in ops[:-1] for t in graph.ops[op].outputs}
+def _with_recomputation(graph: Graph, group: Group) -> Iterator[Group]:
+    """One more tensor made again, or patches of another height, which decides how much is made again."""
+    heights = [rows for rows in _PATCH_ROWS if rows <= graph.op_rows(group.ops[-1])]
+    if group.recomputed:
+        yield from (replace(group, rows=rows) for rows in heights if rows != group.rows)
+    for op in group.ops[:-1]:
+        t = graph.ops[op].outputs[0]
+        if t not in group.recomputed:
+            more = replace(group, recomputed=group.recomputed | {t})
+            yield from (replace(more, rows=rows) for rows in ({group.rows} if group.recomputed else heights))
+
+
+def _part(graph: Graph, ops: tuple[int, ...], group: Group) -> Group:
+    """Some operators of a group as a group of their own."""
+    if len(ops) == 1:
+        return Group(ops)
+    again = group.recomputed & {t for op in ops[:-1] for t in graph.ops[op].outputs}
+    return Group(ops, group.segment, again, group.rows if again else 1)
 
 
 def _with(stage: Stage, start: int, end: int, groups: tuple[Group, ...]) -> Stage:

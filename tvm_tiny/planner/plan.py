@@ -215,6 +215,7 @@ class Plan:
         tensors, ops, schedule = self.graph.tensors, self.graph.ops, group.schedule
         return {
             "operators": [ops[run.op].name for run in schedule.runs],
+            "rows": schedule.runs[-1].rows.step,
             "columns": schedule.runs[-1].columns.step,
             "recomputed": [ops[run.op].name for run in schedule.runs if run.again],
             "staged": [

@@ -2,7 +2,7 @@
 
 A *stage* is a run of operators executed row-interleaved; between stages tensors are complete. A *group* is the part of
 a stage that advances together, one row of its last operator at a time; a group with segments advances in column
-segments inside that row, and hands some tensors on in *staged* form: a few pixels of the new rows, behind them a ring
+segments inside that row (or in patches of several rows), and hands some tensors on in *staged* form: a few pixels of the new rows, behind them a ring
 of the older rows that later windows still need.
 """
 
@@ -19,11 +19,14 @@ class Group:
     ----------
     segment : columns of the last operator's output per segment; 0 means whole rows, and then the group has one operator
     recomputed : tensors made inside the group whose older rows are not kept but made again
+    rows : rows of the last operator's output per firing; more than one makes the segments patches, takes more memory
+        than one, and makes fewer rows again
     """
 
     ops: tuple[int, ...]
     segment: int = 0
     recomputed: frozenset[int] = frozenset()
+    rows: int = 1
 
 
 @dataclass(frozen=True)

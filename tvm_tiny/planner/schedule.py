@@ -151,7 +151,9 @@ def _schedule_group(graph: Graph, group: Group, bottom_up: bool) -> GroupSchedul
         raise NotSchedulableError("an operator that makes whole rows only is a group of its own")
     sink = group.ops[-1]
     inside = set(group.ops)
-    rows: dict[int, Affine] = {sink: Affine(1, 0, 1, graph.op_rows(sink))}
+    patch = min(group.rows, graph.op_rows(sink)) if group.segment else 1
+    rows: dict[int, Affine] = {sink: Affine(patch, 0, patch, graph.op_rows(sink))}
+    last = -(-graph.op_rows(sink) // patch) - 1
     width = graph.op_columns(sink)
     segment = min(group.segment or width, width)
     columns: dict[int, Affine] = {sink: Affine(segment, 0, segment, width)}
@@ -182,14 +184,14 @@ def _schedule_group(graph: Graph, group: Group, bottom_up: bool) -> GroupSchedul
             wide = max(across[0].end - across[0].begin, across[0].step)
             staged.append(Staged(t, c, p, kept, height, min(wide, graph.op_columns(op))))
         elif (not alone and any(c not in inside for c in graph.consumers[t])) or t in graph.outputs:
-            if rows[op].range(rows[sink].limit - 1)[1] < graph.op_rows(op):
+            if rows[op].range(last)[1] < graph.op_rows(op):
                 raise NotSchedulableError("the group would stop before a row that others read")
             if columns[op].range(-(-width // segment) - 1)[1] < graph.op_columns(op):
                 raise NotSchedulableError("the group would stop before a column that others read")
     runs = tuple(Run(op, rows[op], columns[op], rows[op].end - rows[op].begin > rows[op].step) for op in group.ops)
     first = min(-((r.rows.end - 1) // r.rows.step) for r in runs if not r.again)
     left = min(-((r.columns.end - 1) // r.columns.step) for r in runs)
-    return GroupSchedule(runs, tuple(staged), left, -(-width // segment) - 1, first, rows[sink].limit - 1)
+    return GroupSchedule(runs, tuple(staged), left, -(-width // segment) - 1, first, last)
 
 
 def _need(consumer: Affine, w: Window, limit: int) -> Affine:
