@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tvm import relax
 
-from tvm_tiny.ops import Kernel, is_tinyml_call, op_name, params_of
+from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.planner import Window
 
 _CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # where the weight's KH and KW are
 _POOLS = {"qavg_pool2d", "qmax_pool2d"}
+PLANES = "permute_dims"  # with a row kernel: from planes (NCHW) to pixels (NHWC) or back
 _ELEMENTWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize"}
 
 
@@ -19,10 +20,10 @@ def windows_of(call: relax.Call, kernel: Kernel) -> tuple[Window, Window] | None
     """
     if kernel.granularity == "sum":
         return Window(), Window()
-    if kernel.granularity != "row" or not is_tinyml_call(call) or int(call.ty.shape.values[0]) != 1:
+    if kernel.granularity != "row" or int(call.ty.shape.values[0]) != 1:
         return None
     name = op_name(call)
-    if name in _ELEMENTWISE:
+    if name in _ELEMENTWISE or name == PLANES:
         return Window(), Window()
     params = params_of(call)
     if name in _POOLS:

@@ -147,15 +147,16 @@ class _Main:
         if kernel.granularity == "sum":
             rows = graph.tensors[op.inputs[0]].shape[1]
             return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
-        batch, rows = graph.tensors[op.outputs[0]].shape[:2]
+        out = graph.tensors[op.outputs[0]]
+        batch, rows = (1, out.rows) if out.planes > 1 else out.shape[:2]
         if batch == 1:
             return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
         n = tirx.Var("n", "int32")
-        row = math.prod(graph.tensors[op.outputs[0]].shape[2:])
+        row = math.prod(out.shape[2:])
         images = [buffers.address(stage, t, n * math.prod(graph.tensors[t].shape[1:])) for t in op.inputs]
-        out = buffers.address(stage, op.outputs[0], (n * rows + y) * row)
+        target = buffers.address(stage, op.outputs[0], (n * rows + y) * row)
         heights = [graph.tensors[t].shape[1] for t in op.inputs]
-        call = _call(name, *images, out, *self._working_memory(stage, group, kernel), y, *heights)
+        call = _call(name, *images, target, *self._working_memory(stage, group, kernel), y, *heights)
         loop = tirx.For(y, 0, rows, tirx.ForKind.SERIAL, call)
         return tirx.For(n, 0, batch, tirx.ForKind.SERIAL, loop)
 

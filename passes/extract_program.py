@@ -13,7 +13,7 @@ from tvm import relax
 
 from tvm_tiny import planner
 from tvm_tiny.ops import Kernel, Layer, Program, op_name
-from tvm_tiny.passes._windows import windows_of
+from tvm_tiny.passes._windows import PLANES, windows_of
 
 # Relax operators that give the same bytes another shape.
 _VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
@@ -40,6 +40,7 @@ class _Extractor:
         self._tensors: list[planner.Tensor] = []
         self._ops: list[planner.Op] = []
         self._layers: list[Layer] = []
+        self._transposes: list[int] = []  # operators between planes and pixels, a row at a time
         self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
 
     def run(self, func: relax.Function) -> Program:
@@ -50,6 +51,7 @@ class _Extractor:
             for binding in block.bindings:
                 self._bind(binding.var, binding.value)
         outputs = self._finish(self._resolve(func.body.body))
+        self._store_planes()
         graph = planner.Graph(tuple(self._tensors), tuple(self._ops), outputs)
         return Program(graph, tuple(self._layers), inputs, outputs)
 
@@ -73,6 +75,8 @@ class _Extractor:
         kernel = self._select(value)
         windows = windows_of(value, kernel)
         rows, columns = ((w,) * len(inputs) for w in windows) if windows else ((), ())
+        if name == PLANES and windows:
+            self._transposes.append(len(self._ops))
         adds_up = kernel.granularity == "sum"
         kind = planner.Kind.REDUCE if adds_up else planner.Kind.ROWS if windows else planner.Kind.WHOLE
         self._ops.append(
@@ -92,6 +96,27 @@ class _Extractor:
             )
         )
         self._layers.append(Layer(var.name, name, shape, kernel))
+
+    def _store_planes(self) -> None:
+        """Let images stored as planes say so; who takes them for something else has to take them as wholes."""
+        planar = set()
+        for op in (self._ops[i] for i in self._transposes):
+            (source,), (result,) = op.inputs, op.outputs
+            shape = self._tensors[source].shape
+            # The other one is stored by pixels: [1, H, W, C].
+            image, other = (source, result) if shape[1] == self._tensors[result].shape[3] else (result, source)
+            pixels = self._tensors[other]
+            self._tensors[image] = replace(
+                self._tensors[image],
+                rows=pixels.rows,
+                columns=pixels.columns,
+                pixel_bytes=pixels.pixel_bytes,
+                planes=pixels.shape[3],
+            )
+            planar.add(image)
+        for i, op in enumerate(self._ops):
+            if i not in self._transposes and not planar.isdisjoint((*op.inputs, *op.outputs)):
+                self._ops[i] = planner.as_whole(op)
 
     def _resolve(self, value: relax.Expr) -> tuple[int, ...]:
         if isinstance(value, relax.Tuple):

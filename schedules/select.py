@@ -18,6 +18,7 @@ from tvm_tiny.schedules.cortex_m.quantize import Quantize
 from tvm_tiny.schedules.cortex_m.resize2d import Resize2D
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule
 from tvm_tiny.schedules.cortex_m.softmax import Softmax
+from tvm_tiny.schedules.cortex_m.transpose import Transpose, turns_planes
 from tvm_tiny.targets import Cpu
 
 RULES: dict[str, CortexMScheduleRule] = {
@@ -51,5 +52,6 @@ def select(call: relax.Call, cpu: Cpu) -> Kernel:
     ------
     UnsupportedOperatorError : TVM has no implementation either
     """
-    rule = RULES[op_name(call)] if is_tinyml_call(call) else Legalize()
-    return rule.apply(call, cpu)
+    if is_tinyml_call(call):
+        return RULES[op_name(call)].apply(call, cpu)
+    return (Transpose() if turns_planes(call) else Legalize()).apply(call, cpu)

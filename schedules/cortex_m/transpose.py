@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import relax
 
-from tvm_tiny.ops import Kernel
+from tvm_tiny.ops import Kernel, op_name
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, dtype_of, shape_of
 from tvm_tiny.targets import Cpu
@@ -19,11 +19,9 @@ CHANNELS = (4, 1)
 """Elements of a pixel that are moved in one turn of a loop."""
 
 
-def planar_axes(call: relax.Call) -> tuple[int, ...] | None:
-    """``TO_PIXELS`` or ``TO_PLANES`` where a call turns one layout of an image of one batch into the other."""
-    shape = shape_of(call.args[0])
-    axes = tuple(int(a) % len(shape) for a in call.attrs.axes or reversed(range(len(shape))))
-    return axes if axes in (TO_PIXELS, TO_PLANES) and shape[0] == 1 else None
+def turns_planes(call: relax.Call) -> bool:
+    """Whether a call turns one layout of an image of one batch into the other."""
+    return op_name(call) == "permute_dims" and shape_of(call.args[0])[0] == 1 and _axes(call) in (TO_PIXELS, TO_PLANES)
 
 
 class Transpose(CortexMScheduleRule):
@@ -32,10 +30,15 @@ class Transpose(CortexMScheduleRule):
     operators = ()
 
     def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
-        axes = planar_axes(call)
-        assert axes is not None
-        image = shape_of(call if axes == TO_PIXELS else call.args[0])
-        return with_segment(partial(_write, image, dtype_of(call), axes == TO_PIXELS))
+        to_pixels = _axes(call) == TO_PIXELS
+        image = shape_of(call if to_pixels else call.args[0])
+        return with_segment(partial(_write, image, dtype_of(call), to_pixels))
+
+
+def _axes(call: relax.Call) -> tuple[int, ...]:
+    rank = len(shape_of(call.args[0]))
+    axes = call.attrs.axes
+    return tuple(int(a) % rank for a in axes) if axes is not None else tuple(range(rank))[::-1]
 
 
 def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, b: KernelBuilder) -> Kernel:
@@ -46,7 +49,8 @@ def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, b: KernelBuilder
     # The output's pointer is that of the row, in the first plane.
     row = b.bind("row", b.y * width if to_pixels else b.row_offset(0, b.y, width * channels))
     first, behind = b.columns(width)
-    with b.loop(behind - first, "x", start=first) as x:
+    with b.loop(behind - first, "column") as column:
+        x = first + column
         for start, repeat, lanes in blocks(channels, CHANNELS):
             with b.loop(repeat, "block") as block:
                 for j in range(lanes):

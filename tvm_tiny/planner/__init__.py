@@ -1,6 +1,6 @@
 """Memory planning on plain dataclasses: no TVM, usable on its own."""
 
-from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, stream_input, without_views
+from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, as_whole, stream_input, without_views
 from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.planner import Fusion, plan_memory
 from tvm_tiny.planner.report import Peak, find_peak
@@ -22,6 +22,7 @@ __all__ = [
     "PlannedStage",
     "Tensor",
     "Window",
+    "as_whole",
     "find_peak",
     "plan_memory",
     "stream_input",

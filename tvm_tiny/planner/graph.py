@@ -208,8 +208,8 @@ def without_views(graph: Graph) -> Graph:
             tensors[source] = replace(tensors[source], home=tensors[shown].home)
             tensors[shown] = replace(tensors[shown], home=Home.ARENA)  # nobody touches it any more
     for t, geometry in _geometries_by_readers(graph, root).items():
-        rows, columns, pixel_bytes = geometry
-        tensors[t] = replace(tensors[t], rows=rows, columns=columns, pixel_bytes=pixel_bytes)
+        rows, columns, pixel_bytes, planes = geometry
+        tensors[t] = replace(tensors[t], rows=rows, columns=columns, pixel_bytes=pixel_bytes, planes=planes)
     ops: list[Op] = []
     for op in graph.ops:
         if op.kind is Kind.VIEW:
@@ -219,14 +219,21 @@ def without_views(graph: Graph) -> Graph:
         if same or op.kind is Kind.WHOLE:
             ops.append(replace(op, inputs=inputs))
         else:
-            scratch = op.scratch_bytes + op.accumulator_bytes
-            ops.append(Op(op.name, Kind.WHOLE, inputs, op.outputs, scratch_bytes=scratch, macs=op.macs))
+            ops.append(as_whole(replace(op, inputs=inputs)))
     return Graph(tuple(tensors), tuple(ops), tuple(dict.fromkeys(root[t] for t in graph.outputs)))
 
 
-def _geometries_by_readers(graph: Graph, root: list[int]) -> dict[int, tuple[int, int, int]]:
+def as_whole(op: Op) -> Op:
+    """A row operator as one that runs all its rows at a stretch, on whole tensors."""
+    if op.kind not in (Kind.ROWS, Kind.REDUCE):
+        return op
+    scratch = op.scratch_bytes + op.accumulator_bytes
+    return Op(op.name, Kind.WHOLE, op.inputs, op.outputs, scratch_bytes=scratch, macs=op.macs)
+
+
+def _geometries_by_readers(graph: Graph, root: list[int]) -> dict[int, tuple[int, int, int, int]]:
     """Rows of tensors whose producer does not care about rows, as the operators behind a view go through them."""
-    wanted: dict[int, set[tuple[int, int, int]]] = {}
+    wanted: dict[int, set[tuple[int, int, int, int]]] = {}
     for op in graph.ops:
         if op.kind in (Kind.ROWS, Kind.REDUCE):
             for t in op.inputs:
@@ -247,5 +254,5 @@ def stream_input(graph: Graph, tensor: int) -> Graph:
     return Graph(tuple(tensors), (source, *graph.ops), graph.outputs)
 
 
-def _geometry(t: Tensor) -> tuple[int, int, int]:
-    return t.rows, t.columns, t.pixel_bytes
+def _geometry(t: Tensor) -> tuple[int, int, int, int]:
+    return t.rows, t.columns, t.pixel_bytes, t.planes
