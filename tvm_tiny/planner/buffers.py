@@ -5,7 +5,7 @@ The same code prices one stage for the search (``stage_peak``) and feeds the pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -170,13 +170,23 @@ def passing_tensors(graph: Graph, first: int, ops: frozenset[int]) -> list[int]:
 
 
 def stage_peak(
-    graph: Graph, stage: Stage, schedule: StageSchedule, ticks: IntArray | None = None
+    graph: Graph,
+    stage: Stage,
+    schedule: StageSchedule,
+    ticks: IntArray | None = None,
+    stuck: Collection[int] = (),
 ) -> tuple[int, IntArray]:
-    """Most bytes live at one step of a stage, as if blocks could be packed without gaps; and the bytes per step."""
+    """Most bytes live at one step of a stage, as if blocks could be packed without gaps; and the bytes per step.
+
+    Parameters
+    ----------
+    stuck : tensors whose consumed rows are of no use to others, because nothing fits between those that remain
+    """
     trace = Trace(graph, stage, schedule, ticks)
     total = np.zeros_like(trace.tick)
-    for _, parts in stage_blocks(graph, trace, {}):
-        total = total + live_bytes(parts)
+    whole = {("tensor", t) for t in stuck}
+    for buffer, parts in stage_blocks(graph, trace, {}):
+        total = total + (buffer.size_bytes if buffer.key in whole else live_bytes(parts))
     total = total - _shared_in_place(graph, trace)
     passing = passing_tensors(graph, min(stage.ops), frozenset(stage.ops))
     total = total + sum(graph.tensors[t].size_bytes for t in passing)

@@ -22,23 +22,32 @@ def dealt_layouts(graph: Graph, stages: Sequence[Stage]) -> Iterator[Mapping[int
     """Rows one after the other; then, where a planar input is consumed, its stage's outputs dealt out to the planes."""
     yield {}
     for stage in stages:
-        inputs = dict.fromkeys(t for op in stage.ops for t in graph.ops[op].inputs if graph.tensors[t].planes > 1)
-        made = [
-            t for op in stage.ops for t in graph.ops[op].outputs if is_full(graph, stage.ops, t) and _can_deal(graph, t)
-        ]
-        for t in inputs:
-            for z in made:
-                layout = _closest(graph, stage, t, z) if graph.tensors[t].home is Home.INPUT else None
+        for t in dict.fromkeys(t for op in stage.ops for t in graph.ops[op].inputs):
+            for z in followers(graph, stage.ops, t):
+                layout = _closest(graph, stage, t, z)
                 if layout is not None:
                     yield dict.fromkeys(_heirs(graph, z), layout)
+
+
+def followers(graph: Graph, ops: Sequence[int], tensor: int) -> list[int]:
+    """Outputs of a stage that could be dealt out to the planes of an input that the stage consumes."""
+    x = graph.tensors[tensor]
+    if x.planes == 1 or x.home is not Home.INPUT or graph.last_use(tensor) > max(ops):
+        return []
+    made = [t for op in ops for t in graph.ops[op].outputs if is_full(graph, ops, t) and _can_deal(graph, t)]
+    return [t for t in made if _place_bytes(graph, t, x.planes) <= x.size_bytes // x.planes]
+
+
+def _place_bytes(graph: Graph, tensor: int, places: int) -> int:
+    """Bytes of the largest of the places that rows are dealt out to."""
+    x = graph.tensors[tensor]
+    return -(-x.rows // places) * x.row_bytes
 
 
 def _closest(graph: Graph, stage: Stage, source: int, target: int) -> Layout | None:
     """The distance between places that lets the output lie lowest beside the input it consumes."""
     x, z = graph.tensors[source], graph.tensors[target]
     plane = x.size_bytes // x.planes
-    if -(-z.rows // x.planes) * z.row_bytes > plane:
-        return None
     trace = Trace(graph, stage, schedule_stage(graph, stage))
     line = x.row_bytes // x.planes
     image = Buffer(("tensor", source), x.name, x.size_bytes, None)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tvm_tiny.planner.buffers import stage_peak
 from tvm_tiny.planner.graph import Graph, Kind
+from tvm_tiny.planner.layouts import followers
 from tvm_tiny.planner.liveness import IntArray, executed_rows
 from tvm_tiny.planner.program import Group, Stage
 from tvm_tiny.planner.schedule import NotSchedulableError, StageSchedule, schedule_stage
@@ -45,7 +46,9 @@ def price(graph: Graph, stage: Stage, *, exactly: bool = False) -> Option | None
         schedule = schedule_stage(graph, stage)
     except NotSchedulableError:
         return None
-    peak, _ = stage_peak(graph, stage, schedule, None if exactly else _sample(schedule))
+    stuck = [t for op in stage.ops for t in graph.ops[op].inputs if graph.tensors[t].planes > 1]
+    stuck = [t for t in dict.fromkeys(stuck) if not followers(graph, stage.ops, t)]
+    peak, _ = stage_peak(graph, stage, schedule, None if exactly else _sample(schedule), stuck)
     return Option(stage, peak, _extra_macs(graph, schedule), _overhead(graph, schedule))
 
 
