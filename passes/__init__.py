@@ -10,6 +10,7 @@ from tvm_tiny.passes.lower_qdq import LowerQdq
 from tvm_tiny.passes.lower_tir import lower_tir
 from tvm_tiny.passes.plain_abi import UsePlainPointers
 from tvm_tiny.passes.quantized_io import QuantizedIo
+from tvm_tiny.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tiny.passes.remove_identities import RemoveIdentities
 from tvm_tiny.passes.stream_input import stream_input
 
@@ -20,6 +21,7 @@ __all__ = [
     "FuseLookup",
     "LowerQdq",
     "QuantizedIo",
+    "RemoveDeadChannels",
     "RemoveIdentities",
     "UsePlainPointers",
     "build_main",

@@ -12,7 +12,7 @@ import tvm
 from tvm import relax
 
 from tvm_tiny import planner
-from tvm_tiny.ops import Kernel, Layer, Program, op_name
+from tvm_tiny.ops import Kernel, Layer, Program, get_dead_macs, op_name
 from tvm_tiny.passes._windows import PLANES, windows_of
 
 # Relax operators that give the same bytes another shape.
@@ -53,7 +53,7 @@ class _Extractor:
         outputs = self._finish(self._resolve(func.body.body))
         self._store_planes()
         graph = planner.Graph(tuple(self._tensors), tuple(self._ops), outputs)
-        return Program(graph, tuple(self._layers), inputs, outputs)
+        return Program(graph, tuple(self._layers), inputs, outputs, dead_macs=get_dead_macs(func))
 
     def _bind(self, var: relax.Var, value: relax.Expr) -> None:
         if not isinstance(value, relax.Call):

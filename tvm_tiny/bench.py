@@ -92,15 +92,17 @@ def _random(rng: Any, tensor: dict[str, Any]) -> Any:
 
 def table(figures: Sequence[Figures]) -> str:
     """The figures as a Markdown table."""
-    heading = ("model", "board", "MACs", "instructions", "per MAC", "arena", "io", "stack", "RAM", "code", "weights")
+    counted = ("model", "board", "MACs", "executed", "instructions", "per MAC")
+    heading = (*counted, "arena", "io", "stack", "RAM", "code", "weights")
     lines = [f"| {' | '.join((*heading, 'compile s'))} |", f"|{'---|' * 2}{'---:|' * (len(heading) - 1)}"]
     for f in figures:
         r = f.report.to_dict()
         ram, flash = r["ram"], r["flash"]
         numbers = (
             f"{r['macs']:,}",
+            f"{r['executed_macs']:,}",
             f"{r['instructions']:,.0f}",
-            f"{r['instructions'] / r['macs']:.2f}",
+            f"{r['instructions'] / r['executed_macs']:.2f}",
             *(f"{ram[k]:,}" for k in ("arena_bytes", "io_bytes", "stack_bytes", "total_bytes")),
             *(f"{flash[k]:,}" for k in ("code_bytes", "weights_bytes")),
             f"{f.compile_seconds:.1f}",

@@ -14,6 +14,10 @@ from tvm_tiny.errors import OutputError
 from tvm_tiny.ops import ModelIo, Program, TirProgram, get_io, register_ops
 from tvm_tiny.targets import Board
 
+# Kernels take four channels at a time. Keeping no dead channel would save 0.4 % (vww96) to 0.8 % (mcunet_vww) of the
+# instructions on cortex-m4, but pixels would begin at odd addresses, whose words take a cycle more, and cost more code.
+_CHANNELS = 4
+
 
 @dataclass(frozen=True)
 class Options:
@@ -47,6 +51,7 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
             passes.RemoveIdentities(),
             relax.transform.DeadCodeElimination(),
         ],
+        "channels": [passes.RemoveDeadChannels(multiple=_CHANNELS)],
     }
 
 

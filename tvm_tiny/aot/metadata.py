@@ -20,7 +20,10 @@ _EXPORT_DATETIME = "1970-01-01 00:00:00Z"
 def tinyml_metadata(
     model: str, board: Board, io: ModelIo, program: Program, tir: TirProgram, plan: planner.Plan
 ) -> dict[str, Any]:
-    """What inspect, run and report know of a compiled model."""
+    """What inspect, run and report know of a compiled model.
+
+    ``macs`` are the model file's, dead channels included; ``executed_macs`` are those of the generated code.
+    """
     tensors = program.graph.tensors
     roots = program.graph.view_roots()
     names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
@@ -40,7 +43,7 @@ def tinyml_metadata(
         "stream": _stream(program, plan),
         "arena_bytes": plan.arena_bytes,
         "constants_bytes": sum(a.nbytes for a in tir.constants.values()),
-        "macs": plan.macs,
+        "macs": plan.macs + sum(program.dead_macs.values()),
         "executed_macs": plan.executed_macs,
         "layers": [_layer(program, index, kernel, *calls[index]) for index, kernel in tir.steps],
         "plan": plan.to_dict(),
@@ -128,7 +131,7 @@ def _layer(program: Program, index: int, kernel_name: str, executed_macs: int, s
         "name": layer.name,
         "op": layer.op,
         "output_shape": list(layer.output_shape),
-        "macs": op.macs,
+        "macs": op.macs + (program.dead_macs.get(layer.name, 0) if op.macs else 0),
         "executed_macs": executed_macs,
         "kernel": kernel_name,
         "input_bytes": sum(map(_tensor_bytes, inputs)),

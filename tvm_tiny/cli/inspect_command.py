@@ -80,7 +80,7 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     io_bytes += stream["row_bytes"] if stream else 0
     floor = sum(layer["floor_instructions"] for layer in info["layers"])
     console.print(
-        f"MACs {info['macs']:,} ({info['executed_macs']:,} executed); floor {floor:,} instructions; "
+        f"MACs {info['executed_macs']:,} executed of the model's {info['macs']:,}; floor {floor:,} instructions; "
         f"arena {format_bytes(info['arena_bytes'])}, "
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,

@@ -24,7 +24,8 @@ class Report:
     Parameters
     ----------
     board : name of the board, or "native" for a process of the host
-    macs, executed_macs : multiply-accumulates of the model, padded taps included, and of the generated code
+    macs, executed_macs : multiply-accumulates of the model file, padded taps included, and of the generated code:
+        fewer by dead channels, more by recomputation
     instructions, instructions_min, instructions_max : mean, least and most over the batch; None where not counted
     modelled_cycles : None: there is no cycle model yet
     """
@@ -84,7 +85,8 @@ class Report:
         note = "not counted on this device" if self.instructions is None else "counted, per inference"
         if self.instructions_min != self.instructions_max:
             note += f"; {number(self.instructions_min)} to {number(self.instructions_max)}"
-        table.add_row("MACs", number(self.executed_macs), "executed" if self.executed_macs != self.macs else "")
+        model = f"executed; the model has {self.macs:,}" if self.executed_macs != self.macs else ""
+        table.add_row("MACs", number(self.executed_macs), model)
         table.add_row("instructions", number(self.instructions), note)
         if self.instructions is not None and self.executed_macs:
             table.add_row("instructions per MAC", f"{self.instructions / self.executed_macs:.2f}", "")

@@ -3,6 +3,7 @@
 # Before the submodules: importing TVM calls our plug-in hook, which imports them from here.
 import tvm  # noqa: F401
 
+from .dead_macs import get_dead_macs, with_dead_macs
 from .io_info import IoTensor, ModelIo, get_io, with_io
 from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
 from .program import Function, Layer, Program, RowStream, TirProgram
@@ -22,11 +23,13 @@ __all__ = [
     "Program",
     "RowStream",
     "TirProgram",
+    "get_dead_macs",
     "get_io",
     "is_tinyml_call",
     "make_call",
     "op_name",
     "params_of",
     "register_ops",
+    "with_dead_macs",
     "with_io",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Program:
 
     inputs, outputs : tensor indices in ``graph``, in the model's order
     stream : None where inputs are given as wholes
+    dead_macs : MACs of the model that nobody needs, by layer name; those of layers that are gone are among them
     """
 
     graph: planner.Graph
@@ -49,6 +51,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     stream: RowStream | None = None
+    dead_macs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

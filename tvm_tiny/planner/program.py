@@ -2,8 +2,8 @@
 
 A *stage* is a run of operators executed row-interleaved; between stages tensors are complete. A *group* is the part of
 a stage that advances together, one row of its last operator at a time; a group with segments advances in column
-segments inside that row (or in patches of several rows), and hands some tensors on in *staged* form: a few pixels of the new rows, behind them a ring
-of the older rows that later windows still need.
+segments inside that row, or in patches of several rows, and hands some tensors on in *staged* form: a few pixels of the
+new rows, behind them a ring of the older rows that later windows still need.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What is known of single channels (the last axis of a tensor): their values, and who needs them."""
