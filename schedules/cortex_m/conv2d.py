@@ -14,6 +14,7 @@ from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
+from tvm_tiny.schedules.cortex_m.mve import mve_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Axis, Rows, split_columns
@@ -38,7 +39,9 @@ class Conv2D(CortexMScheduleRule):
 
 def schedule_conv(layer: ConvLayer, cpu: Cpu) -> Kernel:
     """The kernel of a convolution."""
-    micro_kernel = dsp_conv2d(layer) if cpu.has_dsp else None
+    micro_kernel = mve_conv2d(layer) if cpu.has_mve else None
+    if micro_kernel is None and cpu.has_dsp:
+        micro_kernel = dsp_conv2d(layer)
     return micro_kernel or with_segment(partial(_write, layer))
 
 

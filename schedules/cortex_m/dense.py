@@ -8,6 +8,7 @@ from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import DenseParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks
 from tvm_tiny.schedules.cortex_m.dsp import dsp_dense
+from tvm_tiny.schedules.cortex_m.mve import mve_dense
 from tvm_tiny.schedules.cortex_m.packing import accumulator_bound, fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
@@ -27,8 +28,8 @@ class Dense(CortexMScheduleRule):
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         rows, length = shape_of(call.args[0])
         outputs = weight.shape[0]
-        if cpu.has_dsp:
-            micro_kernel = dsp_dense(p, rows, weight, bias, multiplier, shift)
+        for possible, make in ((cpu.has_mve, mve_dense), (cpu.has_dsp, dsp_dense)):
+            micro_kernel = make(p, rows, weight, bias, multiplier, shift) if possible else None
             if micro_kernel is not None:
                 return micro_kernel
         bound = accumulator_bound(bias, weight, p.input_zero_point)

@@ -36,6 +36,12 @@
 #define TINYML_DSP 0
 #endif
 
+#if TINYML_DSP && defined(__ARM_FEATURE_MVE)
+#define TINYML_MVE 1
+#else
+#define TINYML_MVE 0
+#endif
+
 /*
  * A function that is nothing but assembly. No compiler may draw conclusions from a body it cannot see into: noipa where
  * there is one (gcc), else noinline, which is all that the others look into.
@@ -202,6 +208,36 @@ TINYML_INLINE int32_t tinyml_requantize_single_small(int32_t x, int32_t multipli
                                                      int32_t zero_point) {
     return ((tinyml_multiply_high(x, multiplier) >> halvings) + (2 * zero_point + 1)) >> 1;
 }
+
+/* ---------------------------------------------------------------- vectors (MVE) */
+
+/* Values that are neighbours in memory, and how far it is to those of the next pixel. */
+typedef struct {
+    const int8_t* at;
+    ptrdiff_t step;
+} tinyml_run;
+
+#if !TINYML_MVE
+/*
+ * What the vector instructions make of one accumulator t. numbers: shift to the left,
+ * addend, what moves the high bound to the end of int32, what moves it back, the same for the low bound.
+ */
+TINYML_INLINE int32_t tinyml_saturate(int64_t x) {
+    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+}
+
+TINYML_INLINE int8_t tinyml_vector_requantize(int32_t t, int32_t multiplier, int32_t sign, int32_t shift,
+                                              const int32_t* numbers) {
+    t = (int32_t)((uint32_t)t - (t < 0 ? (uint32_t)sign : 0U));
+    t = (int32_t)((uint32_t)(int32_t)((int64_t)t * multiplier >> shift) + (uint32_t)numbers[1]);
+    t = numbers[0] < 0 ? t >> -numbers[0] : tinyml_saturate(t * ((int64_t)1 << numbers[0]));
+    t = tinyml_saturate((int64_t)t + numbers[2]);
+    t = (int32_t)((uint32_t)t + (uint32_t)numbers[3]);
+    t = tinyml_saturate((int64_t)t - numbers[4]);
+    t = (int32_t)((uint32_t)t + (uint32_t)numbers[4]);
+    return (int8_t)(t >> 24);
+}
+#endif
 
 /* ---------------------------------------------------------------- multiply-accumulate */
 
