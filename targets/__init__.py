@@ -1,6 +1,6 @@
 """Cores, emulated machines and boards: what code is generated for and where it runs."""
 
-from tvm_tiny.targets.board import Board, Flashing, Memory
+from tvm_tiny.targets.board import Board, Flashing, FlashTiming, Memory
 from tvm_tiny.targets.cpu import CPUS, Cpu
 from tvm_tiny.targets.load import DEFAULT_BOARD, board_names, load_board, load_board_file
 from tvm_tiny.targets.machine import MACHINES, Machine
@@ -12,6 +12,7 @@ __all__ = [
     "MACHINES",
     "Board",
     "Cpu",
+    "FlashTiming",
     "Flashing",
     "Machine",
     "Memory",

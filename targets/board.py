@@ -56,6 +56,32 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class FlashTiming:
+    """How long reads of flash take at ``clock_hz``; for the cycle model alone.
+
+    Parameters
+    ----------
+    wait_states : cycles that a read waits which no cache has
+    read_bytes : bytes that one read of flash delivers; caches keep them as a line
+    code_cache_bytes, data_cache_bytes : caches in front of the flash, or of the core; 0 where there is none
+    """
+
+    wait_states: int
+    read_bytes: int
+    code_cache_bytes: int = 0
+    data_cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.wait_states < 0:
+            raise TargetError(f"flash_timing: wait_states is {self.wait_states}, expected 0 or more")
+        if self.read_bytes < 4 or self.read_bytes & (self.read_bytes - 1):
+            raise TargetError(f"flash_timing: read_bytes is {self.read_bytes}, expected a power of two from 4 on")
+        for cache in (self.code_cache_bytes, self.data_cache_bytes):
+            if cache < 0 or cache % self.read_bytes:
+                raise TargetError(f"flash_timing: a cache has {cache} bytes, expected a multiple of {self.read_bytes}")
+
+
+@dataclass(frozen=True)
 class Flashing:
     """How firmware gets onto a board; a board that is only emulated has neither.
 
@@ -79,6 +105,7 @@ class Board:
     cpu : the core code is generated for
     memories : in any order, without overlap
     machine : the QEMU machine that emulates it; there the linker enforces ``flash_bytes`` and ``ram_bytes``
+    flash_timing : of the flash that code and weights are in; None: taken to be as fast as RAM
     source : what ``resolve`` takes to find it again: its name, or the path of a user's own file
     """
 
@@ -90,6 +117,7 @@ class Board:
     machine: Machine
     flashing: Flashing
     source: str
+    flash_timing: FlashTiming | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

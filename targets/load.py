@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets._fields import Fields, load_toml
-from tvm_tiny.targets.board import Board, Flashing, Memory, MemoryKind
+from tvm_tiny.targets.board import Board, Flashing, FlashTiming, Memory, MemoryKind
 from tvm_tiny.targets.cpu import CPUS
 from tvm_tiny.targets.machine import MACHINES
 
@@ -78,10 +78,25 @@ def _parse(table: Mapping[str, Any], *, name: str, source: str) -> Board:
         machine=_look_up(MACHINES, top.take("machine", str), "machine"),
         flashing=Flashing(flashing.take_strings("command"), flashing.take("pyocd_target", str, "") or None),
         source=source,
+        flash_timing=_parse_flash_timing(top.take("flash_timing", dict, {})),
     )
     flashing.finish()
     top.finish()
     return board
+
+
+def _parse_flash_timing(table: Mapping[str, Any]) -> FlashTiming | None:
+    if not table:
+        return None
+    fields = Fields(table, "flash_timing")
+    timing = FlashTiming(
+        fields.take("wait_states", int),
+        fields.take("read_bytes", int),
+        fields.take("code_cache_bytes", int, 0),
+        fields.take("data_cache_bytes", int, 0),
+    )
+    fields.finish()
+    return timing
 
 
 def _parse_memory(table: Mapping[str, Any], where: str) -> Memory:

@@ -66,19 +66,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(model: Path, board: str) -> Figures:
     """Compile ``model`` for ``board`` and run it on one random input, the same every time."""
-    import numpy as np
-
     import tvm_tiny
     from tvm_tiny.measure import run_model
 
     start = time.perf_counter()
     compiled = tvm_tiny.compile(model, board)
     seconds = time.perf_counter() - start
-    rng = np.random.default_rng(_SEED)
-    inputs = {t["name"]: _random(rng, t) for t in compiled.report()["inputs"]}
+    inputs = random_inputs(compiled.report()["inputs"])
     with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
         archive = compiled.export(Path(folder) / f"{model.stem}.tar")
         return Figures(board, seconds, run_model(archive, device="qemu", inputs=inputs).report)
+
+
+def random_inputs(tensors: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Random arrays by name for the ``inputs`` of an archive, the same every time."""
+    import numpy as np
+
+    rng = np.random.default_rng(_SEED)
+    return {t["name"]: _random(rng, t) for t in tensors}
 
 
 def _random(rng: Any, tensor: dict[str, Any]) -> Any:

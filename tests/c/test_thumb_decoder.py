@@ -39,7 +39,10 @@ class Decoded(ctypes.Structure):
 
 
 ALU, MULTIPLY, LOAD, STORE, BRANCH = map(Expected, ("alu", "multiply", "load", "store", "branch"))
+ACCUMULATE, LONG, LOOP = map(Expected, ("multiply_accumulate", "long_multiply", "loop"))
 DIVIDE, FLOAT, VECTOR, OTHER = map(Expected, ("divide", "float", "vector", "other"))
+FLOAT_ACCUMULATE, FLOAT_DIVIDE = map(Expected, ("float_accumulate", "float_divide"))
+VECTOR_MULTIPLY, VECTOR_MEMORY = map(Expected, ("vector_multiply", "vector_memory"))
 
 CASES = {
     # 16 bits
@@ -61,9 +64,11 @@ CASES = {
     # 32 bits
     "add.w r0, r1, r2, lsl #2": ALU, "sub.w r0, r1, #100": ALU, "movw r0, #0x1234": ALU, "ubfx r0, r1, #2, #3": ALU,
     "ssat r0, #8, r1": ALU, "cmp.w r0, #100": ALU, "sxtb16 r0, r1, ror #8": ALU, "pkhbt r0, r1, r2, lsl #16": ALU,
-    "qadd r0, r1, r2": ALU, "clz r0, r1": ALU, "usada8 r0, r1, r2, r3": MULTIPLY,
-    "mul r8, r1, r2": MULTIPLY, "mla r0, r1, r2, r3": MULTIPLY, "smlad r0, r1, r2, r3": MULTIPLY,
-    "smull r0, r1, r2, r3": MULTIPLY, "smlal r0, r1, r2, r3": MULTIPLY, "smmulr r0, r1, r2": MULTIPLY,
+    "qadd r0, r1, r2": ALU, "clz r0, r1": ALU, "usada8 r0, r1, r2, r3": ACCUMULATE,
+    "mul r8, r1, r2": MULTIPLY, "mla r0, r1, r2, r3": ACCUMULATE, "smlad r0, r1, r2, r3": ACCUMULATE,
+    "mls r0, r1, r2, r3": ACCUMULATE, "smuad r0, r1, r2": MULTIPLY, "smlabb r0, r1, r2, r3": ACCUMULATE,
+    "smull r0, r1, r2, r3": LONG, "umaal r0, r1, r2, r3": LONG, "smlald r0, r1, r2, r3": LONG,
+    "smlal r0, r1, r2, r3": LONG, "smmulr r0, r1, r2": MULTIPLY, "smmla r0, r1, r2, r3": ACCUMULATE,
     "sdiv r0, r1, r2": DIVIDE, "udiv r0, r1, r2": DIVIDE,
     "ldr.w r0, [r1, #100]": LOAD, "ldrsb.w r0, [r1], #1": LOAD, "ldrh.w r0, [r1, r2, lsl #1]": LOAD,
     "ldrex r0, [r1]": LOAD, "strb.w r0, [r1, #1]!": STORE, "str.w r8, [r1, #100]": STORE, "strex r0, r1, [r2]": STORE,
@@ -85,16 +90,22 @@ CASES = {
     "tbh [pc, r0, lsl #1]": BRANCH, "ldr.w pc, [r0, #4]": BRANCH,
     "dmb": OTHER, "isb": OTHER, "mrs r0, apsr": OTHER, "msr apsr_nzcvq, r0": OTHER, "pld [r0, #4]": OTHER,
     # FPU
-    "vadd.f32 s0, s1, s2": FLOAT, "vfma.f32 s0, s1, s2": FLOAT, "vcvt.s32.f32 s0, s1": FLOAT, "vmov r0, s1": FLOAT,
+    "vadd.f32 s0, s1, s2": FLOAT, "vfma.f32 s0, s1, s2": FLOAT_ACCUMULATE,
+    "vmla.f32 s0, s1, s2": FLOAT_ACCUMULATE, "vnmls.f32 s0, s1, s2": FLOAT_ACCUMULATE, "vmul.f32 s0, s1, s2": FLOAT,
+    "vdiv.f32 s0, s1, s2": FLOAT_DIVIDE, "vsqrt.f32 s0, s1": FLOAT_DIVIDE, "vneg.f32 s0, s1": FLOAT,
+    "vcvt.s32.f32 s0, s1": FLOAT, "vmov r0, s1": FLOAT,
     "vmov r0, r1, d3": FLOAT, "vmrs apsr_nzcv, fpscr": FLOAT, "vseleq.f32 s0, s1, s2": FLOAT,
     "vldr s0, [r1, #8]": LOAD, "vstr d1, [r1]": STORE, "vldr s3, [sp, #12]": Expected("load", sp_at=12),
     "vstr s3, [sp, #-12]": Expected("store", sp_at=-12),
     "vldmia r0!, {s0-s3}": Expected("load_multiple", 4), "vpush {d8-d10}": Expected("store_multiple", 6, -24, 0),
     "vpop {d8-d10}": Expected("load_multiple", 6, 24),
     # MVE and low-overhead loops
-    "vldrb.8 q0, [r1], #16": VECTOR, "vstrw.32 q0, [r1]": VECTOR, "vmladava.s8 r0, q1, q2": VECTOR,
-    "vadd.i32 q0, q1, q2": VECTOR, "vqrdmulh.s32 q0, q1, r2": VECTOR, "vdup.8 q0, r1": FLOAT, "vctp.8 r0": VECTOR,
-    "dls lr, r0": BRANCH, "csel r0, r1, r2, eq": ALU, "le lr, .-8": BRANCH,
+    "vldrb.8 q0, [r1], #16": VECTOR_MEMORY, "vstrw.32 q0, [r1]": VECTOR_MEMORY,
+    "vldrb.s32 q0, [r1, q2]": VECTOR_MEMORY, "vld20.8 {q0, q1}, [r0]": VECTOR_MEMORY,
+    "vmladava.s8 r0, q1, q2": VECTOR_MULTIPLY, "vmla.s32 q0, q1, r2": VECTOR_MULTIPLY,
+    "vadd.i32 q0, q1, q2": VECTOR, "vqrdmulh.s32 q0, q1, r2": VECTOR_MULTIPLY, "vrshl.s32 q0, q1, q2": VECTOR,
+    "vdup.8 q0, r1": FLOAT, "vctp.8 r0": VECTOR,
+    "dls lr, r0": BRANCH, "csel r0, r1, r2, eq": ALU, "le lr, .-8": LOOP,
 }  # fmt: skip
 
 

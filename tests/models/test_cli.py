@@ -100,7 +100,8 @@ def test_the_json_report_has_the_promised_keys(archive: Path, few: Path, tmp_pat
     report = json.loads(path.read_text())
     assert list(report) == [
         *("model", "target", "board", "macs", "executed_macs"),
-        *("instructions", "instructions_min", "instructions_max", "modelled_cycles", "ram", "flash", "layers"),
+        *("instructions", "instructions_min", "instructions_max", "instruction_mix"),
+        *("modelled_cycles", "cycle_model", "ram", "flash", "layers"),
     ]
     assert (report["model"], report["target"], report["board"]) == ("digits", "tinyml/qemu-m7", "nrf52840dk")
     assert list(report["ram"]) == ["arena_bytes", "io_bytes", "data_bss_bytes", "stack_bytes", "total_bytes"]
@@ -123,6 +124,8 @@ def test_printing_times_layers_and_top_values(archive: Path, few: Path, capsys: 
     out, err = capsys.readouterr()
     assert "instructions per inference: mean " in out
     assert "│ qsoftmax" in out
+    assert "modelled cycles" in out
+    assert "a model, not measured: cortex-m7, memory without wait states" in out
     best = np.argsort(-_arrays(few)["outputs"][0, 0].astype(int), kind="stable")[0]
     assert f"probabilities: [{best}] {_arrays(few)['outputs'][0, 0, best]}" in out
     assert err == ""

@@ -14,18 +14,26 @@ from pathlib import Path
 
 from tvm_tiny.errors import RunError, ToolError
 from tvm_tiny.measure.elf import Firmware
+from tvm_tiny.targets import FlashTiming
 
 INSTRUCTION_CLASSES = (
     "alu",
     "multiply",
+    "multiply_accumulate",
+    "long_multiply",
     "divide",
     "load",
     "store",
     "load_multiple",
     "store_multiple",
     "branch",
+    "loop",
     "float",
+    "float_accumulate",
+    "float_divide",
     "vector",
+    "vector_multiply",
+    "vector_memory",
     "other",
 )
 _SOURCES = Path(__file__).parent / "plugin"
@@ -36,15 +44,32 @@ _RETURN_SYMBOL = "harness_returned"
 class LayerCounts:
     """Instructions of one layer in one inference.
 
-    taken_branches : jumps to anywhere but the next instruction, calls and returns included
+    taken_branches : jumps to anywhere but the next instruction, calls and returns included, those of LE not
     multiple_words : 32-bit words moved by the classes "load_multiple" and "store_multiple"
     classes : one count per entry of ``INSTRUCTION_CLASSES``; their sum is ``instructions``
+    pipelined_loads : single loads right behind a single load or store
+    load_uses : single loads whose value the next instruction takes
+    issue_pairs : pairs of neighbours that a core with two issue slots takes together, by the rules of issue.h
+    vector_overlaps : vector instructions right behind one of another class
+    code_waits, data_waits : reads of flash that neither cache had; 0 where the board has no flash timing
     """
 
     instructions: int
     taken_branches: int
     multiple_words: int
     classes: tuple[int, ...]
+    pipelined_loads: int = 0
+    load_uses: int = 0
+    issue_pairs: int = 0
+    vector_overlaps: int = 0
+    code_waits: int = 0
+    data_waits: int = 0
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[int]) -> LayerCounts:
+        """From what the plugin writes for a layer."""
+        instructions, taken, words, *others = numbers[:9]
+        return cls(instructions, taken, words, tuple(numbers[9:]), *others)
 
 
 @dataclass(frozen=True)
@@ -65,7 +90,12 @@ class RunCounts:
     @property
     def instructions(self) -> int:
         """All instructions of the inference."""
-        return self.outside.instructions + sum(layer.instructions for layer in self.layers)
+        return sum(part.instructions for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[LayerCounts, ...]:
+        """All of it: the layers, and what is outside of them."""
+        return (*self.layers, self.outside)
 
 
 class InstructionCounter:
@@ -78,6 +108,7 @@ class InstructionCounter:
     layers : number of layers
     rows : number of calls of ``tvmgen_<module>_push_row`` that are one inference; None where it is one of ``_run``
     allowed_stores : (first address, end address) ranges; stores elsewhere are reported. Empty: not checked, faster
+    flash : first address and end of flash with wait states, and their timing; None: not counted, faster
     """
 
     def __init__(
@@ -89,6 +120,7 @@ class InstructionCounter:
         layers: int,
         rows: int | None = None,
         allowed_stores: Sequence[tuple[int, int]] = (),
+        flash: tuple[int, int, FlashTiming] | None = None,
     ) -> None:
         self._calls = rows or 1
         self._out = folder / "counts.jsonl"
@@ -103,6 +135,10 @@ class InstructionCounter:
             f"layers={layers}",
             *(f"allow={first:#x}-{end:#x}" for first, end in allowed_stores),
         ]
+        if flash is not None:
+            first, end, timing = flash
+            arguments += [f"flash={first:#x}-{end:#x}", f"read={timing.read_bytes}"]
+            arguments += [f"icache={timing.code_cache_bytes}", f"dcache={timing.data_cache_bytes}"]
         # A comma separates arguments; doubled it stands for itself.
         self.qemu_plugin = ",".join(str(part).replace(",", ",,") for part in (plugin_library(), *arguments))
 
@@ -163,7 +199,7 @@ def _compile(library: Path) -> None:
 
 def _parse(line: str) -> RunCounts:
     fields = json.loads(line)
-    outside, *layers = [LayerCounts(n, taken, words, tuple(rest)) for n, taken, words, *rest in fields["layers"]]
+    outside, *layers = map(LayerCounts.from_numbers, fields["layers"])
     lowest_sp = None if fields["lowest_sp"] < 0 else int(fields["lowest_sp"])
     return RunCounts(tuple(layers), outside, lowest_sp, tuple((pc, at) for pc, at in fields["bad_stores"]))
 

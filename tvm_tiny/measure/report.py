@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tvm_tiny.measure.accounting import Flash, Ram
-from tvm_tiny.measure.counter import RunCounts
+from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, RunCounts
+from tvm_tiny.measure.cycles import CycleModel
 from tvm_tiny.measure.floor import floor_instructions
 from tvm_tiny.measure.layer_table import LayerReport, layer_table, number
 from tvm_tiny.targets import CPUS
@@ -27,7 +28,9 @@ class Report:
     macs, executed_macs : multiply-accumulates of the model file, padded taps included, and of the generated code:
         fewer by dead channels, more by recomputation
     instructions, instructions_min, instructions_max : mean, least and most over the batch; None where not counted
-    modelled_cycles : None: there is no cycle model yet
+    instruction_mix : instructions by class, mean over the batch; None where not counted
+    modelled_cycles : mean, by the cycle model, never measured; None without counts or where the core has no model
+    cycle_model : what the model assumes
     """
 
     model: str
@@ -38,7 +41,9 @@ class Report:
     instructions: float | None
     instructions_min: int | None
     instructions_max: int | None
-    modelled_cycles: int | None
+    instruction_mix: dict[str, float] | None
+    modelled_cycles: float | None
+    cycle_model: str | None
     ram: Ram
     flash: Flash
     layers: tuple[LayerReport, ...]
@@ -55,7 +60,9 @@ class Report:
             "instructions": self.instructions,
             "instructions_min": self.instructions_min,
             "instructions_max": self.instructions_max,
+            "instruction_mix": self.instruction_mix,
             "modelled_cycles": self.modelled_cycles,
+            "cycle_model": self.cycle_model,
             "ram": {
                 "arena_bytes": ram.arena_bytes,
                 "io_bytes": ram.io_bytes,
@@ -90,6 +97,8 @@ class Report:
         table.add_row("instructions", number(self.instructions), note)
         if self.instructions is not None and self.executed_macs:
             table.add_row("instructions per MAC", f"{self.instructions / self.executed_macs:.2f}", "")
+        if self.cycle_model is not None:
+            table.add_row("modelled cycles", number(self.modelled_cycles), f"a model, not measured: {self.cycle_model}")
         ram, flash = self.ram, self.flash
         arena, io = ("arena", ram.arena_bytes), ("inputs and outputs", ram.io_bytes)
         data, stack = (".data and .bss", ram.data_bss_bytes), ("stack", ram.stack_bytes)
@@ -102,7 +111,12 @@ class Report:
 
 
 def make_report(
-    info: Mapping[str, Any], board: str, ram: Ram, flash: Flash, counts: Sequence[RunCounts] | None
+    info: Mapping[str, Any],
+    board: str,
+    ram: Ram,
+    flash: Flash,
+    counts: Sequence[RunCounts] | None,
+    model: CycleModel | None = None,
 ) -> Report:
     """Put a report together.
 
@@ -110,15 +124,21 @@ def make_report(
     ----------
     info : the archive's ``tinyml`` metadata
     counts : one entry per inference; None where instructions are not counted
+    model : of the core it ran on; None: cycles are not modelled
     """
-    totals = [run.instructions for run in counts or ()]
+    runs = counts or ()
+    totals = [run.instructions for run in runs]
+    if not runs:
+        model = None
     cpu = CPUS[info["cpu"]]
     layers = []
     for index, layer in enumerate(info["layers"]):
-        mean = _mean([run.layers[index].instructions for run in counts or ()])
+        parts = [run.layers[index] for run in runs]
         shape = tuple(int(d) for d in layer["output_shape"])
+        mean = _mean([part.instructions for part in parts])
+        cycles = None if model is None else _mean([model.cycles(part) for part in parts])
         floor = floor_instructions(layer, cpu)
-        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["executed_macs"], floor, mean))
+        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["executed_macs"], floor, mean, cycles))
     return Report(
         model=info["model"],
         target=info["target"],
@@ -128,19 +148,30 @@ def make_report(
         instructions=_mean(totals),
         instructions_min=min(totals, default=None),
         instructions_max=max(totals, default=None),
-        modelled_cycles=None,
+        instruction_mix=_mix(runs),
+        modelled_cycles=None if model is None else _mean([sum(map(model.cycles, run.parts)) for run in runs]),
+        cycle_model=None if model is None else model.describe(),
         ram=ram,
         flash=flash,
         layers=tuple(layers),
     )
 
 
-def _mean(values: Sequence[int]) -> float | None:
+def _mix(runs: Sequence[RunCounts]) -> dict[str, float] | None:
+    means = {}
+    for index, name in enumerate(INSTRUCTION_CLASSES):
+        mean = _mean([sum(part.classes[index] for part in run.parts) for run in runs])
+        if mean:
+            means[name] = mean
+    return means or None
+
+
+def _mean(values: Sequence[float]) -> float | None:
     """The mean, as a whole number where it is one."""
     if not values:
         return None
-    total = sum(values)
-    return total // len(values) if total % len(values) == 0 else total / len(values)
+    mean = sum(values) / len(values)
+    return int(mean) if mean == int(mean) else mean
 
 
 def _parts(parts: Sequence[tuple[str, int | None]]) -> str:

@@ -14,10 +14,12 @@ from tvm_tiny.aot import module_info, read_mlf
 from tvm_tiny.errors import OptionError, RunError
 from tvm_tiny.measure.accounting import account, estimate
 from tvm_tiny.measure.counter import InstructionCounter, RunCounts
+from tvm_tiny.measure.cycles import cycle_model
 from tvm_tiny.measure.elf import Firmware, read_firmware
 from tvm_tiny.measure.report import Report, make_report
 from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs, split_rows
 from tvm_tiny.project import GeneratedProject, RunStats, Session, generate_project_from_mlf
+from tvm_tiny.targets import FlashTiming
 
 DEVICES = ("native", "qemu", "micro")
 _FIRMWARE = Path("build", "firmware.elf")
@@ -119,6 +121,9 @@ class _Runner:
         elf = project.directory / _FIRMWARE
         is_qemu = project.info().platform_name == "qemu" and elf.exists()
         self._firmware: Firmware | None = read_firmware(elf) if is_qemu else None
+        self._board: dict[str, Any] = {}
+        if is_qemu:
+            self._board = json.loads((project.directory / "board.json").read_text(encoding="utf-8"))
 
     def run(
         self, batch: Sequence[Sequence[bytes]], batched: bool, on_progress: Callable[[int, int], None] | None
@@ -161,9 +166,16 @@ class _Runner:
             allowed += [(symbol.address, symbol.address + symbol.size_bytes) for symbol in outputs]
         layers = len(self._info["layers"])
         rows = None if self._stream is None else int(self._stream["rows"])
+        timing, regions = self._flash_timing(), self._board["regions"]
+        first = regions["flash_origin"]
+        flash = None if timing is None else (first, first + regions["flash_bytes"], timing)
         return InstructionCounter(
-            firmware, folder, module=self._module, layers=layers, rows=rows, allowed_stores=allowed
+            firmware, folder, module=self._module, layers=layers, rows=rows, allowed_stores=allowed, flash=flash
         )
+
+    def _flash_timing(self) -> FlashTiming | None:
+        timing = self._board.get("flash_timing")
+        return None if timing is None else FlashTiming(**timing)
 
     def _check_sizes(self, session: Session) -> None:
         for kind, sizes in (("inputs", session.input_sizes), ("outputs", session.output_sizes)):
@@ -185,8 +197,8 @@ class _Runner:
         top = self._firmware.address("model_stack_top")
         depths = [s.stack_bytes or 0 for s in stats] + [top - c.lowest_sp for c in counts if c.lowest_sp is not None]
         ram, flash = account(self._firmware, self._module, self._info, max(depths))
-        board = json.loads((self._project.directory / "board.json").read_text(encoding="utf-8"))["name"]
-        return make_report(self._info, board, ram, flash, counts)
+        model = cycle_model(self._board["cpu"], self._flash_timing())
+        return make_report(self._info, self._board["name"], ram, flash, counts, model)
 
     def _raise_for_bad_stores(self, counts: Sequence[RunCounts]) -> None:
         found = dict.fromkeys(store for run in counts for store in run.bad_stores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from tvm_tiny import targets
@@ -23,6 +24,7 @@ def board_facts(name: str | None) -> dict[str, Any]:
         "cpu": board.cpu.name,
         "gcc_flags": list(board.cpu.gcc_flags),
         "machine": machine.name,
+        "flash_timing": None if board.flash_timing is None else asdict(board.flash_timing),
         # Armv6-M faults on unaligned accesses; the machine that runs its code does not.
         "no_unaligned": board.cpu.level == 0,
         "regions": {

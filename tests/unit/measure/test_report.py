@@ -10,8 +10,10 @@ from rich.console import Console
 from tests.fake_archive import DEFAULT
 from tvm_tiny.measure.accounting import Flash, Ram, account, estimate
 from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, LayerCounts, RunCounts
+from tvm_tiny.measure.cycles import cycle_model
 from tvm_tiny.measure.elf import Firmware, Section, Symbol
 from tvm_tiny.measure.report import make_report
+from tvm_tiny.targets import FlashTiming
 
 
 def counts(*instructions: int) -> LayerCounts:
@@ -36,7 +38,9 @@ def test_keys_and_means() -> None:
         "instructions": 111.5,
         "instructions_min": 111,
         "instructions_max": 112,
+        "instruction_mix": {"alu": 111.5},
         "modelled_cycles": None,
+        "cycle_model": None,
         "ram": {"arena_bytes": 64, "io_bytes": 52, "data_bss_bytes": 8, "stack_bytes": 128, "total_bytes": 252},
         "flash": {"code_bytes": 300, "weights_bytes": 64, "total_bytes": 364},
         "layers": [
@@ -101,3 +105,15 @@ def test_harness_is_not_counted() -> None:
     ram, flash = account(firmware, "default", DEFAULT, 100)
     assert (ram.arena_bytes, ram.io_bytes, ram.data_bss_bytes, ram.stack_bytes) == (64, 52, 10, 100)
     assert (flash.code_bytes, flash.weights_bytes) == (200 + 12 + 8 + 4, 64)
+
+
+def test_cycles_are_modelled_and_say_so() -> None:
+    model = cycle_model("cortex-m4", FlashTiming(5, 16))
+    content = make_report(DEFAULT, "own", Ram(64, 52, 8, 128), Flash(300, 64), RUNS, model)
+    assert content.modelled_cycles == 111.5  # ALU instructions
+    assert content.layers[1].modelled_cycles == 100.5
+    assert content.cycle_model == "cortex-m4, flash with 5 wait states"
+    out = io.StringIO()
+    content.print(Console(file=out, width=140), layers=True)
+    assert "a model, not measured" in out.getvalue()
+    assert make_report(DEFAULT, "native", *estimate(DEFAULT), None, model).modelled_cycles is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tvm_tiny.errors import TargetError
-from tvm_tiny.targets import MACHINES, Board, board_names, load_board, load_board_file, resolve
+from tvm_tiny.targets import MACHINES, Board, FlashTiming, board_names, load_board, load_board_file, resolve
 
 # flash, largest contiguous on-chip RAM (data sheets of the parts)
 SIZES = {
@@ -220,3 +220,36 @@ def test_a_board_file_that_is_gone_suggests_another_board(tmp_path: Path) -> Non
     with pytest.raises(TargetError, match=r"gone\.toml: cannot be read") as raised:
         load_board_file(tmp_path / "gone.toml")
     assert any("--board" in hint for hint in raised.value.hints)
+
+
+TIMING = """
+[flash_timing]
+wait_states = 5
+read_bytes = 16
+data_cache_bytes = 256
+"""
+
+
+def test_flash_timing(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(GOOD + TIMING)
+    assert load_board_file(path).flash_timing == FlashTiming(5, 16, 0, 256)
+    path.write_text(GOOD)
+    assert load_board_file(path).flash_timing is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("wait_states = 5\n", "", "key 'flash_timing.wait_states' is missing, expected an integer"),
+        ("wait_states = 5", "wait_states = -1", "flash_timing: wait_states is -1, expected 0 or more"),
+        ("read_bytes = 16", "read_bytes = 12", "flash_timing: read_bytes is 12, expected a power of two"),
+        ("256", "250", "flash_timing: a cache has 250 bytes, expected a multiple of 16"),
+        ("data_cache", "cache", "unknown key 'flash_timing.cache_bytes'"),
+    ],
+)
+def test_bad_flash_timing(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(GOOD + TIMING.replace(old, new))
+    with pytest.raises(TargetError, match=re.escape(message)):
+        load_board_file(path)

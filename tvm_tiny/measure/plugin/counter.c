@@ -2,22 +2,20 @@
  *
  * Arguments: entry=ADDRESS (of the function), exit=ADDRESS (it returns to), out=FILE, marks=FILE (lines "address layer":
  * an instruction there begins that layer; -1 is none), layers=N, and optionally allow=FIRST-END, more than once: stores
- * elsewhere are reported. One line of JSON is written when the function returns; numbers behind "layers" are
- * instructions, taken branches, words of multiple loads and stores, and one count per class.
+ * elsewhere are reported. flash=FIRST-END, read=BYTES, icache=BYTES and dcache=BYTES describe flash with wait states:
+ * reads of instructions and of data that had to wait are counted. One line of JSON is written when the function returns;
+ * numbers behind "layers" are those of struct totals.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "flash.h"
 #include "qemu_plugin_api.h"
-#include "thumb.h"
+#include "totals.h"
 
 enum { MAX_ALLOWED = 16, MAX_BAD_STORES = 20, KEEP = -2 };
-
-struct totals {
-  uint64_t instructions, taken, words, classes[CLASSES];
-};
 
 /* Instructions of a translated block between two marks: they always execute together. */
 struct segment {
@@ -34,6 +32,7 @@ struct block {
   struct segment* segments;
   int64_t sp_lowest, sp_change; /* from the stack pointer at its begin */
   bool sp_lost;                 /* not known at its end, unless an access tells */
+  bool loops;                   /* ends with LE */
 };
 
 /* A hooked access: what to add to its address to get the stack pointer at its lowest, and at the end of the block. */
@@ -63,11 +62,16 @@ static struct {
 } allowed[MAX_ALLOWED];
 static int allowed_count;
 
+static uint64_t flash_first, flash_end;
+static unsigned flash_read_bytes; /* 0: no wait states */
+static struct cache code_cache, data_cache;
+
 static struct segment* all_segments;
 static struct totals* totals; /* [0]: no layer, [1 + i]: layer i */
 static int layer = -1;
 static bool active;
 static uint64_t expected_address;
+static bool looped;
 static int64_t sp, lowest_sp;
 static bool sp_known;
 static const struct anchor* seen; /* in this block: storing several registers makes several accesses, the first counts */
@@ -81,10 +85,7 @@ static void* allocate(size_t size) {
 }
 
 static void collect(struct segment* s) {
-  struct totals* t = &totals[1 + s->pending_layer];
-  t->instructions += s->pending * s->once.instructions;
-  t->words += s->pending * s->once.words;
-  for (int c = 0; c < CLASSES; c++) t->classes[c] += s->pending * s->once.classes[c];
+  totals_add(&totals[1 + s->pending_layer], &s->once, s->pending);
   s->pending = 0;
 }
 
@@ -102,10 +103,8 @@ static void finish_run(void) {
   for (struct segment* s = all_segments; s; s = s->next_all) collect(s);
   fprintf(out, "{\"lowest_sp\":%" PRId64 ",\"layers\":[", lowest_sp == INT64_MAX ? -1 : lowest_sp);
   for (int i = 0; i <= layer_count; i++) {
-    const struct totals* t = &totals[i];
-    fprintf(out, "%s[%" PRIu64 ",%" PRIu64 ",%" PRIu64, i ? "," : "", t->instructions, t->taken, t->words);
-    for (int c = 0; c < CLASSES; c++) fprintf(out, ",%" PRIu64, t->classes[c]);
-    fputs("]", out);
+    if (i) fputs(",", out);
+    totals_print(&totals[i], out);
   }
   fputs("],\"bad_stores\":[", out);
   for (int i = 0; i < bad_store_count; i++)
@@ -125,8 +124,9 @@ static void on_block(unsigned vcpu, void* userdata) {
     finish_run();
   }
   if (!active) return;
-  if (block->address != expected_address) totals[1 + layer].taken++;
+  if (block->address != expected_address && !looped) totals[1 + layer].taken++;
   expected_address = block->end;
+  looped = block->loops;
   seen = NULL;
   if (sp_known) {
     if (sp + block->sp_lowest < lowest_sp) lowest_sp = sp + block->sp_lowest;
@@ -141,6 +141,16 @@ static void on_block(unsigned vcpu, void* userdata) {
     }
     s->pending++;
   }
+  if (flash_read_bytes && block->address >= flash_first && block->end <= flash_end)
+    for (uint64_t line = block->address / flash_read_bytes; line <= (block->end - 1) / flash_read_bytes; line++)
+      totals[1 + layer].code_waits += cache_miss(&code_cache, line);
+}
+
+static void on_load(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* userdata) {
+  (void)vcpu;
+  (void)userdata;
+  if (!active || address < flash_first || address >= flash_end || qemu_plugin_mem_is_store(info)) return;
+  totals[1 + layer].data_waits += cache_miss(&data_cache, address / flash_read_bytes);
 }
 
 static void on_stack_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void* userdata) {
@@ -217,6 +227,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
   const size_t count = qemu_plugin_tb_n_insns(tb);
   struct block* block = allocate(sizeof *block);
   struct thumb* decoded = allocate(count * sizeof *decoded);
+  struct operands* operands = allocate(count * sizeof *operands);
+  bool first_slot = true;
   struct segment** link = &block->segments;
   struct segment* segment = NULL;
   (void)id;
@@ -226,20 +238,24 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     const uint64_t address = qemu_plugin_insn_vaddr(insn);
     const struct mark* mark = find_mark(address);
     decoded[i] = thumb_decode(qemu_plugin_insn_data(insn));
+    operands[i] = operands_of(qemu_plugin_insn_data(insn));
     block->end = address + decoded[i].size;
+    block->loops = decoded[i].class == LOOP;
     if (mark || !segment) {
       *link = segment = new_segment(mark ? mark->layer : KEEP);
       link = &segment->next;
     }
-    segment->once.instructions++;
-    segment->once.words += decoded[i].words;
-    segment->once.classes[decoded[i].class]++;
+    totals_count(&segment->once, decoded, operands, i, &first_slot);
+    if (flash_read_bytes)
+      /* QEMU 7.2 does not call back for loads alone. */
+      qemu_plugin_register_vcpu_mem_cb(insn, on_load, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
     if (allowed_count)
       qemu_plugin_register_vcpu_mem_cb(insn, on_store, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_W,
                                        (void*)(uintptr_t)address);
   }
   watch_stack(tb, block, decoded, count);
   qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, block);
+  free(operands);
   free(decoded);
 }
 
@@ -261,6 +277,7 @@ static bool read_marks(const char* path) {
 __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info* info,
                                                                int argc, char** argv) {
   const char* marks_path = NULL;
+  unsigned code_cache_bytes = 0, data_cache_bytes = 0;
   (void)info;
   for (int i = 0; i < argc; i++) {
     char* value = strchr(argv[i], '=');
@@ -271,6 +288,13 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
     if (!strcmp(argv[i], "layers")) layer_count = atoi(value);
     if (!strcmp(argv[i], "out")) out = fopen(value, "w");
     if (!strcmp(argv[i], "marks")) marks_path = value;
+    if (!strcmp(argv[i], "read")) flash_read_bytes = (unsigned)atoi(value);
+    if (!strcmp(argv[i], "icache")) code_cache_bytes = (unsigned)atoi(value);
+    if (!strcmp(argv[i], "dcache")) data_cache_bytes = (unsigned)atoi(value);
+    if (!strcmp(argv[i], "flash")) {
+      flash_first = strtoull(value, &value, 0);
+      flash_end = strtoull(value + 1, NULL, 0);
+    }
     if (!strcmp(argv[i], "allow") && allowed_count < MAX_ALLOWED) {
       allowed[allowed_count].first = strtoull(value, &value, 0);
       allowed[allowed_count++].end = strtoull(value + 1, NULL, 0);
@@ -279,6 +303,10 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
   if (!out || !marks_path || !read_marks(marks_path)) {
     fprintf(stderr, "counter: cannot open its files\n");
     return -1;
+  }
+  if (flash_read_bytes) {
+    cache_make(&code_cache, code_cache_bytes / flash_read_bytes);
+    cache_make(&data_cache, data_cache_bytes / flash_read_bytes);
   }
   totals = allocate(sizeof *totals * (size_t)(1 + layer_count));
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

@@ -10,16 +10,23 @@
 /* The order is that of INSTRUCTION_CLASSES in counter.py. */
 enum thumb_class {
   ALU,
-  MULTIPLY,
+  MULTIPLY,            /* 32-bit result */
+  MULTIPLY_ACCUMULATE, /* MLA, MLS, SMLAD and the like */
+  LONG_MULTIPLY,       /* 64-bit result, accumulating or not */
   DIVIDE,
   LOAD,
   STORE,
   LOAD_MULTIPLE, /* LDM, POP, LDRD, VLDM, VPOP */
   STORE_MULTIPLE,
   BRANCH,
-  FLOAT, /* FPU instructions, moves to and from FPU registers */
-  VECTOR, /* MVE, its loads and stores included */
-  OTHER, /* IT, hints, barriers, system registers */
+  LOOP,             /* LE, LETP */
+  FLOAT,            /* FPU instructions, moves to and from FPU registers */
+  FLOAT_ACCUMULATE, /* VMLA, VFMA and the like */
+  FLOAT_DIVIDE,     /* VDIV, VSQRT */
+  VECTOR,           /* MVE: what is neither of the next two */
+  VECTOR_MULTIPLY,  /* encodings EE and FE: multiplies, across vectors, by scalars */
+  VECTOR_MEMORY,    /* loads and stores */
+  OTHER,            /* IT, hints, barriers, system registers */
   CLASSES
 };
 
@@ -114,6 +121,13 @@ static inline void thumb_decode_coprocessor(unsigned h, unsigned l, struct thumb
   const bool fpu = (coprocessor & 0xe) == 0xa;
   const bool load = h & 0x10;
   t->class = fpu ? FLOAT : VECTOR;
+  if (!fpu && !(h & 0x200)) t->class = VECTOR_MEMORY;
+  if (!fpu && (h & 0x300) == 0x200) t->class = VECTOR_MULTIPLY;
+  if (fpu && (h & 0xff00) == 0xee00 && !(l & 0x10)) {
+    const unsigned operation = h & 0xb0;
+    if (operation == 0x00 || operation == 0x10 || operation == 0x90 || operation == 0xa0) t->class = FLOAT_ACCUMULATE;
+    if (operation == 0x80 || (operation == 0xb0 && (h & 15) == 1 && (l & 0xc0) == 0xc0)) t->class = FLOAT_DIVIDE;
+  }
   if (!fpu || (h & 0xfe00) != 0xec00 || (h & 0x1e0) == 0x40) return; /* arithmetic, or a move of two registers */
   if ((h & 0x120) == 0x100) {                                        /* vldr, vstr */
     t->class = load ? LOAD : STORE;
@@ -135,6 +149,7 @@ static inline void thumb_decode_f0(unsigned h, unsigned l, struct thumb* t) {
     /* conditional branches have no condition 14 or 15; those encodings are msr, mrs, hints, barriers */
     t->class = (l & 0xd000) == 0x8000 && (h & 0x380) == 0x380 ? OTHER : BRANCH;
     if (l == 0xe801) t->class = VECTOR; /* vctp */
+    if ((h & 0xffcf) == 0xf00f && (l & 0xf001) == 0xc001) t->class = LOOP;
     return;
   }
   if ((l >> 8 & 0xf) != 13) return;
@@ -182,7 +197,8 @@ static inline struct thumb thumb_decode(const uint8_t* bytes) {
     case 0x78: case 0x79: case 0x7a: case 0x7b: thumb_decode_f0(h, l, &t); break;
     case 0x7c: thumb_decode_f8(h, l, &t); break;
     default:
-      if ((h & 0xff00) == 0xfb00) t.class = (h & 0xffd0) == 0xfb90 ? DIVIDE : MULTIPLY;
+      if ((h & 0xff80) == 0xfb00) t.class = l >> 12 == 15 ? MULTIPLY : MULTIPLY_ACCUMULATE;
+      if ((h & 0xff80) == 0xfb80) t.class = (h & 0xffd0) == 0xfb90 ? DIVIDE : LONG_MULTIPLY;
   }
   return t;
 }
