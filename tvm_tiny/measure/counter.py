@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tvm_tiny.errors import RunError, ToolError
@@ -198,10 +198,10 @@ def _compile(library: Path) -> None:
 
 
 def _parse(line: str) -> RunCounts:
-    fields = json.loads(line)
-    outside, *layers = map(LayerCounts.from_numbers, fields["layers"])
-    lowest_sp = None if fields["lowest_sp"] < 0 else int(fields["lowest_sp"])
-    return RunCounts(tuple(layers), outside, lowest_sp, tuple((pc, at) for pc, at in fields["bad_stores"]))
+    run = json.loads(line)
+    outside, *layers = map(LayerCounts.from_numbers, run["layers"])
+    lowest_sp = None if run["lowest_sp"] < 0 else int(run["lowest_sp"])
+    return RunCounts(tuple(layers), outside, lowest_sp, tuple((pc, at) for pc, at in run["bad_stores"]))
 
 
 def _together(calls: Sequence[RunCounts]) -> RunCounts:
@@ -220,12 +220,9 @@ def _together(calls: Sequence[RunCounts]) -> RunCounts:
 
 
 def _sum(counts: Sequence[LayerCounts]) -> LayerCounts:
-    return LayerCounts(
-        sum(c.instructions for c in counts),
-        sum(c.taken_branches for c in counts),
-        sum(c.multiple_words for c in counts),
-        tuple(sum(values) for values in zip(*(c.classes for c in counts), strict=True)),
-    )
+    classes = tuple(sum(values) for values in zip(*(c.classes for c in counts), strict=True))
+    names = [f.name for f in fields(LayerCounts) if f.name != "classes"]
+    return LayerCounts(classes=classes, **{name: sum(getattr(c, name) for c in counts) for name in names})
 
 
 def _version_hint() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tvm_tiny.measure import counter
 from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, LayerCounts
 from tvm_tiny.measure.cycles import CORES, cycle_model
 from tvm_tiny.targets import CPUS, FlashTiming
@@ -56,3 +57,9 @@ def test_cores_are_known_and_classes_spelt_right() -> None:
     assert set(CORES) <= set(CPUS)
     assert {name for core in CORES.values() for name in core.classes} <= set(INSTRUCTION_CLASSES)
     assert cycle_model("cortex-m85") is None
+
+
+def test_calls_that_are_one_inference_add_up() -> None:
+    once = counts(3, 4, {"pipelined_loads": 5, "load_uses": 6, "issue_pairs": 7, "data_waits": 8}, alu=9, load=10)
+    twice = counts(6, 8, {"pipelined_loads": 10, "load_uses": 12, "issue_pairs": 14, "data_waits": 16}, alu=18, load=20)
+    assert counter._sum([once, once]) == twice
