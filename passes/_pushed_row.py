@@ -35,4 +35,6 @@ class PushedRow:
 
     def after_last(self, *statements: tirx.Stmt) -> tirx.Stmt:
         """What is to be done once all rows are there."""
+        if not statements:
+            return tirx.Evaluate(0)
         return tirx.IfThenElse(self.number == self._source.last, tirx.stmt_seq(*statements), None)

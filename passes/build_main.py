@@ -86,6 +86,8 @@ class _Main:
             return tirx.stmt_seq(_mark(len(self.steps)), self._layer(stage, group))
         t = tirx.Var("t", "int32")
         groups = stage.groups if pushed is None else stage.groups[1:]
+        if not groups:
+            return tirx.Evaluate(0)  # rows are only collected
         firings = tirx.stmt_seq(*(self._firing(stage, group, t) for group in groups))
         begin, ticks = (0, stage.end - stage.begin + 1) if pushed is None else pushed.ticks()
         return tirx.For(t, begin, ticks, tirx.ForKind.SERIAL, firings)

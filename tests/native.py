@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tvm_tiny.compiler import CompiledModel
+from tvm_tiny.measure.tensors import split_rows
 
 FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-shared")
 
@@ -60,8 +61,12 @@ class NativeLibrary:
         given = [np.ascontiguousarray(x) for x in inputs]
         for tensor, x in zip(info["inputs"], given, strict=True):
             assert (list(x.shape), x.dtype.name) == (tensor["shape"], tensor["dtype"])
-        in_arena = info["inputs"][0]["arena_offset"] is not None
-        contents = self._run_in_arena(module_name, info, given) if in_arena else self._run(module_name, info, given)
+        if info["stream"] is not None:
+            contents = self._run_streamed(module_name, info, given[0])
+        elif info["inputs"][0]["arena_offset"] is not None:
+            contents = self._run_in_arena(module_name, info, given)
+        else:
+            contents = self._run(module_name, info, given)
         return [
             np.frombuffer(content, t["dtype"]).reshape(t["shape"])
             for t, content in zip(info["outputs"], contents, strict=True)
@@ -77,18 +82,53 @@ class NativeLibrary:
         return [r.content() for r in results]
 
     def _run_in_arena(self, module_name: str, info: dict[str, Any], given: list[NDArray[Any]]) -> list[bytes]:
-        places = {}
-        for kind in ("inputs", "outputs"):
-            fields = [(f"tensor_{i}", ctypes.c_void_p) for i in range(len(info[kind]))]
-            map_function = self._library[f"tvmgen_{module_name}_map_{kind}"]
-            map_function.restype = type(kind, (ctypes.Structure,), {"_fields_": fields})
-            mapped = map_function()
-            places[kind] = [getattr(mapped, name) for name, _ in fields]
-        for place, x in zip(places["inputs"], given, strict=True):
+        for place, x in zip(self._places(module_name, info, "inputs"), given, strict=True):
             ctypes.memmove(place, x.tobytes(), x.nbytes)
         assert self._library[f"tvmgen_{module_name}_run"]() == 0
+        return self.outputs(module_name)
+
+    def _run_streamed(self, module_name: str, info: dict[str, Any], given: NDArray[Any]) -> list[bytes]:
+        """Rows go in alternately as copies and in their place."""
+        self.call(module_name, "reset")
+        rows = split_rows(info["stream"], info["inputs"][0], given.tobytes())
+        for y, content in enumerate(rows):
+            row = _Guarded(len(content), content)
+            address = row.address
+            if y % 2:
+                address = self.row_buffer(module_name)
+                ctypes.memmove(address, content, len(content))
+            assert self.push(module_name, address) == len(rows) - 1 - y
+            assert row.content() == content, "a row was overwritten"
+        return self.outputs(module_name)
+
+    def call(self, module_name: str, function: str, *arguments: Any) -> int:
+        """What ``tvmgen_<module_name>_<function>`` returns, an int32."""
+        return int(self._library[f"tvmgen_{module_name}_{function}"](*arguments))
+
+    def push(self, module_name: str, address: int | None) -> int:
+        """Hand in the row at ``address``."""
+        return self.call(module_name, "push_row", ctypes.c_void_p(address))
+
+    def row_buffer(self, module_name: str) -> int | None:
+        """Where the next row goes."""
+        function = self._library[f"tvmgen_{module_name}_row_buffer"]
+        function.restype = ctypes.c_void_p
+        address: int | None = function()
+        return address
+
+    def outputs(self, module_name: str) -> list[bytes]:
+        """Outputs as they lie in the arena."""
+        info = self._models[module_name].report()
         sizes = [t["size_bytes"] for t in info["outputs"]]
-        return [ctypes.string_at(place, size) for place, size in zip(places["outputs"], sizes, strict=True)]
+        places = self._places(module_name, info, "outputs")
+        return [ctypes.string_at(place, size) for place, size in zip(places, sizes, strict=True)]
+
+    def _places(self, module_name: str, info: dict[str, Any], kind: str) -> list[int]:
+        fields = [(f"tensor_{i}", ctypes.c_void_p) for i in range(len(info[kind]))]
+        map_function = self._library[f"tvmgen_{module_name}_map_{kind}"]
+        map_function.restype = type(kind, (ctypes.Structure,), {"_fields_": fields})
+        mapped = map_function()
+        return [getattr(mapped, name) for name, _ in fields]
 
 
 class _Guarded:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fake_archive import tensor
 from tvm_tiny.errors import InputDataError
-from tvm_tiny.measure.tensors import join_outputs, split_inputs
+from tvm_tiny.measure.tensors import join_outputs, split_inputs, split_rows
 
 X = tensor("x", "x", [1, 3], "int8", scale=0.5, zero_point=-1)
 W = tensor("w", "w", [2], "int16")
@@ -71,3 +71,16 @@ def test_floats_for_an_integer_input_get_a_hint() -> None:
     assert "--quantized-io" in caught.value.hints[1]
     with pytest.raises(InputDataError, match="dtype float64, expected float32"):
         split_inputs([F], {"f": np.zeros(4)})
+
+
+def test_rows_of_an_image() -> None:
+    pixels = np.arange(24, dtype=np.int16).reshape(1, 2, 4, 3)
+    image = tensor("i", "i", [1, 2, 4, 3], "int16")
+    by_rows = split_rows({"rows": 2, "row_bytes": 24, "axis": 1}, image, pixels.tobytes())
+    assert by_rows == [pixels[:, y].tobytes() for y in range(2)]
+    # The same bytes taken for two planes of four rows: a row comes with all its planes.
+    of_planes = split_rows({"rows": 4, "row_bytes": 12, "axis": 2}, image, pixels.tobytes())
+    assert of_planes == [pixels[:, :, y].tobytes() for y in range(4)]
+    pieces = split_rows({"rows": 8, "row_bytes": 6, "axis": None}, image, pixels.tobytes())
+    assert b"".join(pieces) == pixels.tobytes()
+    assert {len(piece) for piece in pieces} == {6}

@@ -65,6 +65,8 @@ def damaged(**changes: Any) -> dict[str, bytes]:
         ({"metadata.json": b'{"version": 7, "modules": {}}'}, "damaged"),
         (damaged(inputs=[{**DEFAULT["inputs"][0], "c_name": "x; system"}]), "not a C identifier"),
         (damaged(outputs=[{**DEFAULT["outputs"][0], "size_bytes": 0}]), "tensor without size"),
+        (damaged(stream={"rows": 3, "row_bytes": "9]; evil"}), "tensor without size"),
+        (damaged(stream={"rows": 3}), "metadata.json is damaged"),
         ({"metadata.json": archive_files()["metadata.json"]}, "no C sources"),
     ],
 )
@@ -80,6 +82,14 @@ def test_io_source_asks_the_model_where_its_inputs_and_outputs_are(tmp_path: Pat
     assert "const struct tvmgen_default_inputs inputs = tvmgen_default_map_inputs();" in source
     assert "model_inputs[1].data = inputs.bias;" in source
     assert "return tvmgen_default_run();" in source
+
+
+def test_io_source_of_a_model_that_takes_rows(tmp_path: Path) -> None:
+    source = io_source(load_model(unpacked(tmp_path, damaged(stream={"rows": 3, "row_bytes": 24}))))
+    assert "struct link_buffer model_inputs[] = {{0, 24}};" in source
+    assert "struct link_buffer model_outputs[] = {{0, 16}, {0, 16}};" in source
+    assert "model_info[] = {LINK_VERSION, 1, 2, 24, 16, 16};" in source
+    assert "model_outputs[1].data = outputs.totals;" in source
 
 
 def test_io_source_brings_the_arena_where_the_caller_has_to(tmp_path: Path) -> None:

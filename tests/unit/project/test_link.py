@@ -60,6 +60,28 @@ def test_one_inference() -> None:
     assert [(s.stack_bytes, s.seconds) for s in session.stats] == [(128, 5e-6)]
 
 
+def test_rows_one_by_one() -> None:
+    info = struct.pack("<5I", 1, 1, 1, 4, 3)
+    ran = [struct.pack("<iIQ", *words) for words in ((1, 100, 2000), (0, 80, 3000))]
+    answers = [a for run in ran for a in (frame(0x82), frame(0x83, run))]
+    device = Scripted(frame(0x81, info), *answers, frame(0x84, b"out"), frame(0x85))
+    with Session(device) as session:
+        assert session.stream([b"abcd", b"efgh"]) == [b"out"]
+    place = struct.pack("<II", 0, 0)
+    rows = [x for row in (b"abcd", b"efgh") for x in (frame(2, place + row), frame(3))]
+    assert device.written == [frame(1), *rows, frame(4, struct.pack("<III", 0, 0, 3)), frame(5)]
+    assert [(s.stack_bytes, s.seconds) for s in session.stats] == [(100, 5e-6)]
+
+
+def test_a_model_that_expects_other_rows() -> None:
+    info = struct.pack("<5I", 1, 1, 1, 4, 3)
+    session = Session(Scripted(frame(0x81, info), frame(0x82), frame(0x83, struct.pack("<iIQ", -2, 0, 0))))
+    with pytest.raises(RunError, match="push_row function returned -2, expected 1"):
+        session.stream([b"abcd", b"efgh"])
+    with pytest.raises(RunError, match=r"row 0 has 3 bytes, the firmware expects \(4,\)"):
+        session.stream([b"abc"])
+
+
 def test_large_inputs_go_in_pieces() -> None:
     info = struct.pack("<5I", 1, 1, 1, 150_000, 1)
     run = struct.pack("<iIQ", 0, 0, 0)

@@ -1,0 +1,38 @@
+"""Rows handed in one at a time on an emulated core: bits, bytes of RAM and instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.qemu.test_instruction_limits import MARGIN, MEASURED
+from tvm_tiny.compiler import compile_model
+from tvm_tiny.measure import run_model
+
+# Bytes of RAM, stack and static data included, that a model may take.
+LIMITS = {"kws_int8": 7_400, "resnet8_int8": 15_000, "vww96_int8": 17_500, "mcunet_vww": 20_000}
+QUICK = ("kws_int8", "resnet8_int8")
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("model", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in LIMITS])
+def test_shared_models(model: str, shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    vectors = np.load(shared_file(f"vectors/{model}.npz"))
+    path = shared_file(f"models/{model}.tflite")
+    # The float32 input of mcunet_vww alone has 76,800 bytes.
+    compiled = compile_model(path, "tinyml/qemu-m4", stream_input=True, quantized_io=model == "mcunet_vww")
+    archive = compiled.export(tmp_path / "model.tar")
+    result = run_model(archive, device="qemu", inputs={"inputs": vectors["inputs"]}, check_stores=model in QUICK)
+    (got,) = result.outputs.values()
+    np.testing.assert_array_equal(got, vectors["outputs"], strict=True)
+    report = result.report
+    assert report.ram.total_bytes is not None
+    assert report.ram.total_bytes <= LIMITS[model]
+    assert report.executed_macs == report.macs
+    if (model, "qemu-m4") in MEASURED:
+        # Calling the model for each row costs hardly more than calling it once.
+        assert report.instructions is not None
+        assert report.instructions <= MEASURED[model, "qemu-m4"] * MARGIN
