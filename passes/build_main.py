@@ -88,11 +88,12 @@ class _Main:
         groups = stage.groups if pushed is None else stage.groups[1:]
         if not groups:
             return tirx.Evaluate(0)  # rows are only collected
-        firings = tirx.stmt_seq(*(self._firing(stage, group, t) for group in groups))
         begin, ticks = (0, stage.end - stage.begin + 1) if pushed is None else pushed.ticks()
-        return tirx.For(t, begin, ticks, tirx.ForKind.SERIAL, firings)
+        # Counted from 0: CanonicalizeLoop forgets the bounds of loops inside one that begins elsewhere.
+        firings = tirx.stmt_seq(*(self._firing(stage, group, begin + t) for group in groups))
+        return tirx.For(t, 0, ticks, tirx.ForKind.SERIAL, firings)
 
-    def _firing(self, stage: planner.PlannedStage, group: planner.PlannedGroup, t: tirx.Var) -> tirx.Stmt:
+    def _firing(self, stage: planner.PlannedStage, group: planner.PlannedGroup, t: Any) -> tirx.Stmt:
         """Firing ``y`` of a group at tick ``start + period * y``, ticks counted from 0; early ones have y < 0."""
         schedule = group.schedule
         assert not stage.bottom_up

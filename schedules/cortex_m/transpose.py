@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,14 +26,19 @@ def turns_planes(call: relax.Call) -> bool:
 
 
 class Transpose(CortexMScheduleRule):
-    """Where the planar image's rows lie is fixed: plane by plane, each one row after the other."""
+    """Where the planar image's rows lie is fixed: plane by plane, each one row after the other.
+
+    In a streamed image a row is there with all its planes, one after the other, and lies in a ring.
+    """
 
     operators = ()
 
     def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
         to_pixels = _axes(call) == TO_PIXELS
         image = shape_of(call if to_pixels else call.args[0])
-        return with_segment(partial(_write, image, dtype_of(call), to_pixels))
+        kernel = with_segment(partial(_write, image, dtype_of(call), to_pixels, False))
+        streamed = with_segment(partial(_write, image, dtype_of(call), True, True)) if to_pixels else None
+        return replace(kernel, streamed=streamed)
 
 
 def _axes(call: relax.Call) -> tuple[int, ...]:
@@ -41,13 +47,15 @@ def _axes(call: relax.Call) -> tuple[int, ...]:
     return tuple(int(a) % rank for a in axes) if axes is not None else tuple(range(rank))[::-1]
 
 
-def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, b: KernelBuilder) -> Kernel:
-    """``image`` is the shape in NHWC."""
+def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, by_rows: bool, b: KernelBuilder) -> Kernel:
+    """``image`` is the shape in NHWC; ``by_rows``: the input's rows come one by one."""
     _, height, width, channels = image
     data = b.input("data", height * width * channels, dtype)
     out = b.output(width * channels if to_pixels else height * width * channels, dtype)
     # The output's pointer is that of the row, in the first plane.
-    row = b.bind("row", b.y * width if to_pixels else b.row_offset(0, b.y, width * channels))
+    resident = to_pixels and not by_rows
+    row = b.bind("row", b.y * width if resident else b.row_offset(0, b.y, width * channels))
+    plane_size = width if by_rows else height * width
     first, behind = b.columns(width)
     with b.loop(behind - first, "column") as column:
         x = first + column
@@ -55,9 +63,9 @@ def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, b: KernelBuilder
             with b.loop(repeat, "block") as block:
                 for j in range(lanes):
                     c = start + block * lanes + j
-                    pixel, plane = x * channels + c, c * (height * width) + x
+                    pixel, plane = x * channels + c, c * plane_size + x
                     b.store(out, pixel if to_pixels else plane, _element(data, row, plane if to_pixels else pixel))
-    return b.finish("to_pixels" if to_pixels else "to_planes")
+    return b.finish(("to_pixels_of_rows" if by_rows else "to_pixels") if to_pixels else "to_planes")
 
 
 def _element(data: Any, row: Any, index: Any) -> Any:

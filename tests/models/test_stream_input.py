@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.models.test_fusion import BOARD, Network, any_stages, assert_same, networks
+from tests.models.test_fusion import BOARD, Network, any_program, assert_same, networks
 from tests.native import FLAGS, NativeLibrary, build_library, host_compiler
 from tests.tflite_graph import TensorRef
 from tests.tflite_writer import TfliteWriter
@@ -188,7 +188,7 @@ def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.Data
         assume("no rows that could come one by one" not in error.message)
         raise
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler.planner, "plan_memory", any_stages(data.draw))
+        patch.setattr(compiler.planner, "plan_memory", any_program(data.draw))
         models.append(compile_model(model, BOARD, stream_input=True, module_name="drawn"))
     assume(assert_same(models, tmp_path_factory.mktemp("random")))
 
@@ -200,7 +200,7 @@ def frames(w: TfliteWriter, x: TensorRef) -> None:
     w.output(w.conv2d(y, w.const("v", np.ones((3, 5, 1, 4), np.int8), scale=0.1), out_scale=0.2, out_zp=0))
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((1, 21, 6, 1), 1), ((1, 126), None), ((21, 6), None)])
+@pytest.mark.parametrize(("shape", "axis"), [((1, 21, 6, 1), 1), ((1, 126), None), ((21, 6), 0)])
 def test_rows_behind_a_reshape(shape: tuple[int, ...], axis: int | None, tmp_path: Path) -> None:
     w = TfliteWriter()
     x = w.input("x", list(shape), scale=0.1, zero_point=4)
@@ -212,6 +212,19 @@ def test_rows_behind_a_reshape(shape: tuple[int, ...], axis: int | None, tmp_pat
     assert assert_same(models, tmp_path)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_rows_of_planes(channels: int, tmp_path: Path) -> None:
+    net = Network(channels)
+    x = net.writer.input("x", [1, channels, 14, 9], scale=0.05, zero_point=-2)
+    x = net.conv(net.writer.transpose(x, (0, 2, 3, 1)), 8, (3, 3), stride=(2, 1))
+    net.writer.output(net.conv(x, 2, (3, 3), stride=(2, 2)))
+    models = both(net.writer.finish())
+    stream = models[1].report()["stream"]
+    assert (stream["rows"], stream["row_bytes"], stream["axis"]) == (14, 9 * channels, 2)
+    assert models[1].plan.arena_bytes <= models[0].plan.arena_bytes
+    assert assert_same(models, tmp_path)
+
+
 def test_nothing_to_stream() -> None:
     w = TfliteWriter()
     x = w.input("features", [1, 64], scale=0.1, zero_point=0)
@@ -219,6 +232,15 @@ def test_nothing_to_stream() -> None:
     with pytest.raises(OptionError, match=r"'features', int8 \[1, 64\]: layer '.*' reads all of it at once") as caught:
         compile_model(w.finish(), BOARD, stream_input=True)
     assert caught.value.hints == ("leave out --stream-input: the input then lies in the arena as a whole",)
+
+
+def test_floats_that_are_quantized_at_once() -> None:
+    w = TfliteWriter()
+    x = w.quantize(w.input("features", [1, 64], dtype="float32"), 0.1, 0)
+    w.output(w.fully_connected(x, w.const("w", np.ones((8, 64), np.int8), scale=0.1), out_scale=0.5))
+    with pytest.raises(OptionError, match=r"'features', float32 \[1, 64\]") as caught:
+        compile_model(w.finish(), BOARD, stream_input=True)
+    assert caught.value.hints[0] == "--quantized-io: rows of int8"
 
 
 def test_an_image_of_one_row() -> None:

@@ -63,6 +63,8 @@ class Kernel:
     c_functions : what ``func`` calls beside the helpers of tvm_tiny_kernels.h; callees first
     segment : the same operator as a kernel of granularity "segment", with the same ``constants``; its
         ``scratch_bytes`` are enough for any number of columns. None where parts of a row cannot be made
+    streamed : of an operator on an image stored plane by plane, the same for one whose rows come one by one, row ``y``
+        of all planes at slot ``y % rows_0``. None where planes are not what it reads
     """
 
     func: Any
@@ -74,3 +76,4 @@ class Kernel:
     macs: int = 0
     c_functions: tuple[CFunction, ...] = ()
     segment: Kernel | None = None
+    streamed: Kernel | None = None
