@@ -20,7 +20,7 @@ SEGMENTS: Widths = (8, 4)  # kernels work on groups of four pixels
 _PATCH_ROWS = (1, 2, 4, 8)  # tried where something is made again
 CALL_COST = 60  # instructions around one kernel call
 BYTE_COST = 0.75  # instructions per byte moved from a staging buffer to a ring
-_EXACT, _HEAD, _MIDDLE, _TAIL = 110, 32, 8, 20  # ticks looked at in a long stage
+_EXACT, _HEAD, _MIDDLE, _REPEAT, _TAIL = 110, 20, 8, 16, 12  # ticks looked at in a long stage
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,15 @@ def _sample(schedule: StageSchedule) -> IntArray | None:
     total = schedule.end - schedule.begin + 1
     if total <= _EXACT:
         return None
+    # Most is live where a group begins while the others still run; from there on, things repeat with the period.
+    active = [(g.delay + g.period * g.first, g.delay + g.period * g.last) for g in schedule.groups]
+    starts = [start for start, _ in active]
+    busiest = max(starts, key=lambda t: sum(start <= t <= end for start, end in active))
+    repeat = min(_REPEAT, max(g.period for g in schedule.groups))
     middle = schedule.begin + total // 2
-    picks = [(schedule.begin, _HEAD), (middle, _MIDDLE), (schedule.end - _TAIL + 1, _TAIL)]
-    return np.concatenate([np.arange(start, start + n, dtype=np.int64) for start, n in picks])
+    picks = [(schedule.begin, _HEAD), (middle, _MIDDLE), (busiest, repeat), (schedule.end - _TAIL + 1, _TAIL)]
+    ticks = [np.arange(start, min(start + n, schedule.end + 1), dtype=np.int64) for start, n in picks]
+    return np.unique(np.concatenate([*ticks, np.array(starts, dtype=np.int64)]))
 
 
 def _singles(ops: Sequence[int]) -> tuple[Group, ...]:

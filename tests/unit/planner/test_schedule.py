@@ -10,6 +10,7 @@ from tvm_tiny.planner.buffers import program_buffers
 from tvm_tiny.planner.graph import Graph, Kind, Op, Tensor, Window, stream_input
 from tvm_tiny.planner.liveness import Trace
 from tvm_tiny.planner.offsets import forbidden_distances
+from tvm_tiny.planner.options import price
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.schedule import NotSchedulableError, schedule_stage
 from tvm_tiny.planner.verify import verify
@@ -119,3 +120,15 @@ def test_a_streamed_image_needs_a_ring_only() -> None:
     plan = assemble(graph, place_program(graph, Program((singles(0, 1),))), 0)
     verify(plan)
     assert plan.arena_bytes == 3 * 4 + 4 + 32 * 4  # ring, rounded up to 8, and the output
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_long_stage_is_priced_at_its_peak(streamed: bool) -> None:
+    """Deep layers run on when the first have ended: the worst tick is nowhere near either end, nor in the middle."""
+    graph = chain(*(same(3, 2) if i % 4 == 0 else same(3) for i in range(20)), rows=96, channels=8)
+    graph = stream_input(graph, 0) if streamed else graph
+    stage = singles(*range(len(graph.ops)))
+    sampled, exact = (price(graph, stage, exactly=exactly) for exactly in (False, True))
+    assert sampled is not None
+    assert exact is not None
+    assert 0.99 * exact.peak_bytes <= sampled.peak_bytes <= exact.peak_bytes
