@@ -6,6 +6,7 @@ from tvm_tiny.passes.extract_program import extract_program
 from tvm_tiny.passes.fold_constants import FoldConstants
 from tvm_tiny.passes.fold_pad import FoldPad
 from tvm_tiny.passes.fuse_lookup import FuseLookup
+from tvm_tiny.passes.hoist_transposes import HoistTransposes
 from tvm_tiny.passes.lower_qdq import LowerQdq
 from tvm_tiny.passes.lower_tir import lower_tir
 from tvm_tiny.passes.plain_abi import UsePlainPointers
@@ -19,6 +20,7 @@ __all__ = [
     "FoldConstants",
     "FoldPad",
     "FuseLookup",
+    "HoistTransposes",
     "LowerQdq",
     "QuantizedIo",
     "RemoveDeadChannels",

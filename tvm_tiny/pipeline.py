@@ -43,7 +43,7 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
     return {
         "integers": [passes.LowerQdq(rounding=options.rounding)],
         "edges": edges,
-        "layout": [passes.CancelTransposes()],
+        "layout": [passes.CancelTransposes(), passes.HoistTransposes()],
         "simplify": [
             passes.FoldPad(),
             passes.FuseLookup(),

@@ -56,7 +56,12 @@ def networks(draw: st.DrawFn) -> bytes:
     """Convolutions, pools, residual adds, parallel branches; odd sizes, strides, single rows and columns."""
     net = Network(draw(st.integers(0, 2**32)))
     height, width = draw(st.sampled_from([(9, 7), (12, 8), (17, 5), (1, 13), (13, 1), (6, 6), (25, 3)]))
-    x = net.writer.input("x", [1, height, width, draw(st.integers(1, 5))], scale=0.05, zero_point=-2)
+    channels = draw(st.integers(1, 5))
+    if draw(st.booleans()):
+        x = net.writer.input("x", [1, height, width, channels], scale=0.05, zero_point=-2)
+    else:
+        x = net.writer.input("x", [1, channels, height, width], scale=0.05, zero_point=-2)
+        x = net.writer.transpose(x, (0, 2, 3, 1))
     live = [x]
     for _ in range(draw(st.integers(2, 6))):
         kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 4)))
@@ -80,7 +85,8 @@ def networks(draw: st.DrawFn) -> bytes:
             other = net.conv(net.conv(x, 3, (1, 1)), 4, kernel, stride=stride)
             x = net.add(net.conv(x, 4, kernel, stride=stride), other)
         live.append(x)
-    net.writer.output(net.conv(x, 2, (1, 1)))
+    x = net.conv(x, 2, (1, 1))
+    net.writer.output(net.writer.transpose(x, (0, 3, 1, 2)) if draw(st.booleans()) else x)
     return net.writer.finish()
 
 
