@@ -57,14 +57,15 @@ class SegmentedGroup:
 
     def _operator(self, run: Run, y: Any, q: Any) -> tirx.Stmt:
         x0, x1 = _clip(run.columns, q)
-        r = tirx.Var("r", "int32")
+        index = tirx.Var("r", "int32")
         first, behind = _clip(run.rows, y)
+        r = first + index
         op = self._graph.ops[run.op]
         inputs = [self._input(t, y, q) for t in op.inputs]
         numbers = [r, x0, x1, *(number for _, address in inputs for number in address)]
         output = self._output(op.outputs[0], r, y, q)
         call = self._call(run.op, [pointer for pointer, _ in inputs], output, numbers)
-        loop = tirx.For(r, first, behind - first, tirx.ForKind.SERIAL, call)
+        loop = tirx.For(index, 0, behind - first, tirx.ForKind.SERIAL, call)
         return tirx.IfThenElse(_int(x0) < x1, loop, None)
 
     def _input(self, tensor: int, y: Any, q: Any) -> tuple[Any, list[Any]]:
@@ -106,25 +107,26 @@ class SegmentedGroup:
         through = tirx.Select(is_last, _int(made), _int(there)) - here
         pixel, moves = x.pixel_bytes, []
 
-        def line(r: tirx.Var) -> Any:
+        def line(r: Any) -> Any:
             return place.staging + (r - first) * place.line_bytes
 
         if place.kept is not None:
-            r, kept = tirx.Var("r", "int32"), place.kept.layout.modulus
-            slot = place.kept.offset + tirx.truncmod(r, kept) * place.kept.layout.outer + here * pixel
+            kept = place.kept.layout.modulus
             start = tirx.max(first, behind - kept)
-            moves.append(self._move_rows("memcpy", r, (start, behind), slot, line(r), through * pixel))
-        r = tirx.Var("r", "int32")
-        rest = (made - there) * pixel
-        shift = self._move_rows("memmove", r, (first, behind), line(r), line(r) + through * pixel, rest)
-        return [*moves, tirx.IfThenElse(tirx.all(tirx.Not(is_last), _int(made) > there), shift, None)]
+            index = tirx.Var("r", "int32")
+            r = start + index
+            slot = place.kept.offset + tirx.truncmod(r, kept) * place.kept.layout.outer + here * pixel
+            copy = self._move("memcpy", slot, line(r), through * pixel)
+            moves.append(tirx.For(index, 0, behind - start, tirx.ForKind.SERIAL, copy))
+        index = tirx.Var("r", "int32")
+        front = line(first + index)
+        shift = self._move("memmove", front, front + through * pixel, (made - there) * pixel)
+        loop = tirx.For(index, 0, behind - first, tirx.ForKind.SERIAL, shift)
+        return [*moves, tirx.IfThenElse(tirx.all(tirx.Not(is_last), _int(made) > there), loop, None)]
 
-    def _move_rows(
-        self, function: str, r: tirx.Var, rows: tuple[Any, Any], target: Any, source: Any, count: Any
-    ) -> tirx.Stmt:
+    def _move(self, function: str, target: Any, source: Any, count: Any) -> tirx.Stmt:
         pointers = (self._buffers.scratch(target), self._buffers.scratch(source))
-        call = tirx.Evaluate(tirx.call_extern("int32", function, *pointers, count))
-        return tirx.For(r, rows[0], rows[1] - rows[0], tirx.ForKind.SERIAL, call)
+        return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, count))
 
     def _first_column(self, tensor: int, q: Any) -> Any:
         """First column the staging buffer holds in segment ``q``: where the reader's first window begins."""

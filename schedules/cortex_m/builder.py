@@ -130,10 +130,11 @@ class KernelBuilder:
         kind = tirx.ForKind.UNROLLED if unroll else tirx.ForKind.SERIAL
         var = tirx.Var(name, "int32")
         self._blocks.append([])
-        yield var
+        # Loops start at 0: CanonicalizeLoop forgets the bounds of inner loops when it moves a start.
+        yield var if isinstance(start, int) and start == 0 else start + var
         body = self._close()
         if body is not None and not (isinstance(extent, int) and extent <= 0):
-            self._emit(tirx.For(var, as_expr(start), as_expr(extent), kind, body))
+            self._emit(tirx.For(var, as_expr(0), as_expr(extent), kind, body))
 
     @contextmanager
     def when(self, condition: Any) -> Iterator[None]:

@@ -225,6 +225,14 @@ def test_rows_of_planes(channels: int, tmp_path: Path) -> None:
     assert assert_same(models, tmp_path)
 
 
+def test_planes_behind_a_reshape() -> None:
+    net = Network(6)
+    x = net.writer.reshape(net.writer.input("image", [1, 336], scale=0.05, zero_point=-2), (1, 3, 14, 8))
+    net.writer.output(net.conv(net.writer.transpose(x, (0, 2, 3, 1)), 6, (3, 3)))
+    with pytest.raises(OptionError, match=r"'image', int8 .*, has no rows that could come one by one"):
+        compile_model(net.writer.finish(), BOARD, stream_input=True)
+
+
 def test_nothing_to_stream() -> None:
     w = TfliteWriter()
     x = w.input("features", [1, 64], scale=0.1, zero_point=0)
