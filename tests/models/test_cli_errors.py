@@ -179,6 +179,9 @@ def test_options_that_contradict(archive: Path, tmp_path: Path, capsys: pytest.C
     _fails(["run", archive, "--rpc-tracker", "here:9090"], "--rpc-tracker: models run on this machine", capsys)
     _fails(["compile", MODEL, "--pass-config", "no.such.option=1", "-o", tmp_path / "m"], "no.such.option", capsys)
     _fails(["compile", MODEL, "--module-name", "not a name", "-o", tmp_path / "m"], "not a name", capsys)
+    streamed = ["compile", "--stream-input", MODEL, "-o", tmp_path / "m"]
+    _fails([*streamed, "--fusion", "off"], "--stream-input with --fusion off", capsys)
+    _fails([*streamed, "--caller-io"], "--stream-input and --caller-io exclude each other", capsys)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from tests.native import FLAGS, NativeLibrary, build_library, host_compiler
 from tests.tflite_graph import TensorRef
 from tests.tflite_writer import TfliteWriter
 from tvm_tiny import compiler, demo
+from tvm_tiny.cli.main import main
 from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.errors import OptionError
 
 ROWS, ROW_BYTES = 12, 16
 SHAPE = (1, ROWS, 8, 2)
 NO_ROW, TOO_MANY_ROWS = -1, -2
+STREAMING = Path(__file__).resolve().parents[2] / "docs" / "streaming.md"
 
 
 def camera_network() -> bytes:
@@ -41,7 +44,7 @@ def both(model: bytes) -> list[CompiledModel]:
     """The model that gets its image as a whole, and the one that gets it row by row."""
     return [
         compile_model(model, BOARD, stream_input=streamed, module_name=name)
-        for name, streamed in (("resident", False), ("streamed", True))
+        for name, streamed in (("resident", False), ("default", True))
     ]
 
 
@@ -57,14 +60,14 @@ class Camera:
     def push(self, image: int, first: int = 0) -> list[int]:
         """Hand in an image's rows; what is returned for each."""
         rows = [ctypes.create_string_buffer(self.images[image, 0, y].tobytes()) for y in range(first, ROWS)]
-        return [self.library.push("streamed", ctypes.addressof(row)) for row in rows]
+        return [self.library.push("default", ctypes.addressof(row)) for row in rows]
 
     def reset(self) -> None:
-        self.library.call("streamed", "reset")
+        self.library.call("default", "reset")
 
     def assert_done(self, image: int) -> None:
         """The outputs are those of this image."""
-        assert self.library.outputs("streamed") == [self.outputs[image].tobytes()]
+        assert self.library.outputs("default") == [self.outputs[image].tobytes()]
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +83,21 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Camera:
 def test_what_the_archive_says(camera: Camera) -> None:
     resident, streamed = camera.models
     info = streamed.report()
-    header = streamed.files["codegen/host/include/tvmgen_streamed.h"].decode()
+    header = streamed.files["codegen/host/include/tvmgen_default.h"].decode()
     assert info["stream"] == {"rows": ROWS, "row_bytes": ROW_BYTES, "axis": 1, "kept_rows": 3}
     assert streamed.plan.arena_bytes < resident.plan.arena_bytes
-    assert f"#define TVMGEN_STREAMED_INPUT_ROWS {ROWS}\n" in header
-    assert f"#define TVMGEN_STREAMED_INPUT_ROW_BYTES {ROW_BYTES}\n" in header
+    assert f"#define TVMGEN_DEFAULT_INPUT_ROWS {ROWS}\n" in header
+    assert f"#define TVMGEN_DEFAULT_INPUT_ROW_BYTES {ROW_BYTES}\n" in header
     assert "Row y is image[:, y, :, :]: int8 [1, 8, 2]." in header
     assert "_run(" not in header
-    (main,) = streamed.metadata["modules"]["streamed"]["memory"]["functions"]["main"]
+    (main,) = streamed.metadata["modules"]["default"]["memory"]["functions"]["main"]
     assert main["io_size_bytes"] == ROW_BYTES + camera.outputs[0].nbytes
 
 
 def test_a_thousand_images(camera: Camera) -> None:
     for i in range(1000):
         k = i * 7 % len(camera.images)
-        (got,) = camera.library.run("streamed", [camera.images[k]])
+        (got,) = camera.library.run("default", [camera.images[k]])
         np.testing.assert_array_equal(got, camera.outputs[k], err_msg=f"image {i}")
 
 
@@ -107,18 +110,18 @@ def test_rows_still_expected(camera: Camera) -> None:
 def test_too_many_rows_change_nothing(camera: Camera) -> None:
     camera.reset()
     camera.push(0)
-    assert camera.library.row_buffer("streamed") is None
+    assert camera.library.row_buffer("default") is None
     assert camera.push(1) == [TOO_MANY_ROWS] * ROWS
-    assert camera.library.push("streamed", None) == TOO_MANY_ROWS
+    assert camera.library.push("default", None) == TOO_MANY_ROWS
     camera.assert_done(0)
 
 
 def test_no_row_is_no_row(camera: Camera) -> None:
     camera.reset()
     row = ctypes.create_string_buffer(camera.images[1, 0, 0].tobytes())
-    assert camera.library.push("streamed", None) == NO_ROW
-    assert camera.library.push("streamed", ctypes.addressof(row)) == ROWS - 1
-    assert camera.library.push("streamed", None) == NO_ROW
+    assert camera.library.push("default", None) == NO_ROW
+    assert camera.library.push("default", ctypes.addressof(row)) == ROWS - 1
+    assert camera.library.push("default", None) == NO_ROW
     assert camera.push(1, first=1)[-1] == 0
     camera.assert_done(1)
 
@@ -135,13 +138,13 @@ def test_an_image_given_up_halfway(camera: Camera) -> None:
 def test_a_workspace_of_the_caller_is_all_the_state(camera: Camera, tmp_path: Path) -> None:
     """Two images in turns, each in memory of its own."""
     model = camera.models[1]
-    library = build_library([model], tmp_path, flags=(*FLAGS, "-DTVMGEN_STREAMED_NO_STATIC_WORKSPACE"))
+    library = build_library([model], tmp_path, flags=(*FLAGS, "-DTVMGEN_DEFAULT_NO_STATIC_WORKSPACE"))
     spaces = [ctypes.create_string_buffer(model.plan.arena_bytes + 8) for _ in range(2)]
     places = [ctypes.addressof(s) + -ctypes.addressof(s) % 8 for s in spaces]
     for y in range(-1, ROWS + 1):
         for image, place in enumerate(places):
             row = ctypes.create_string_buffer(camera.images[image, 0, y % ROWS].tobytes())
-            expected = library.call("streamed", "push_row_in", ctypes.c_void_p(place), ctypes.c_int32(y), row)
+            expected = library.call("default", "push_row_in", ctypes.c_void_p(place), ctypes.c_int32(y), row)
             assert expected == (ROWS - 1 - y if 0 <= y < ROWS else TOO_MANY_ROWS)
     offset = model.report()["outputs"][0]["arena_offset"]
     for image, place in enumerate(places):
@@ -149,23 +152,35 @@ def test_a_workspace_of_the_caller_is_all_the_state(camera: Camera, tmp_path: Pa
         assert ctypes.string_at(place + offset, output.nbytes) == output.tobytes()
 
 
+def example_of_the_header(folder: Path) -> str:
+    """A loop body that takes one image."""
+    (example,) = re.findall(r"Example, .*?:\n\n(.*?)\*/", (folder / "tvmgen_default.h").read_text(), re.DOTALL)
+    return f"void on_frame(void) {{ {example} }}"
+
+
+def example_of_the_page(folder: Path) -> str:
+    (block,) = re.findall(r"```c\n(.*?)```", STREAMING.read_text(encoding="utf-8"), re.DOTALL)
+    return str(block)
+
+
+@pytest.mark.parametrize("source", [example_of_the_header, example_of_the_page])
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_the_header_s_example(language: str, camera: Camera, tmp_path: Path, tool: Callable[[str], str]) -> None:
+def test_examples_run(
+    source: Callable[[Path], str], language: str, camera: Camera, tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    """Three images from standard input."""
     build_library([camera.models[1]], tmp_path)
-    header = (tmp_path / "tvmgen_streamed.h").read_text()
-    (example,) = re.findall(r"Example, .*?:\n\n(.*?)\*/", header, re.DOTALL)
     compiler_name = tool("g++") if language == "c++" else host_compiler()
     (tmp_path / "example.c").write_text(f"""
 #include <stdio.h>
-#include "tvmgen_streamed.h"
+#include "tvmgen_default.h"
 static void read_line(void* row) {{
-  if (fread(row, 1, TVMGEN_STREAMED_INPUT_ROW_BYTES, stdin) == 0) puts("no line");
+  if (fread(row, 1, TVMGEN_DEFAULT_INPUT_ROW_BYTES, stdin) == 0) puts("no line");
 }}
-static void use(const void* outputs) {{ fwrite(outputs, 1, TVMGEN_STREAMED_SCORES_SIZE, stdout); }}
+static void use(const void* outputs) {{ fwrite(outputs, 1, TVMGEN_DEFAULT_SCORES_SIZE, stdout); }}
+{source(tmp_path)}
 int main(void) {{
-  for (int i = 0; i < 3; i++) {{
-{example}
-  }}
+  for (int i = 0; i < 3; i++) on_frame();
   return 0;
 }}
 """)
@@ -175,6 +190,22 @@ int main(void) {{
     given = camera.images[:3].tobytes()
     done = subprocess.run([program], input=given, capture_output=True, check=True, timeout=60)
     assert done.stdout == b"".join(o.tobytes() for o in camera.outputs[:3])
+
+
+def test_command_line(tmp_path: Path, camera: Camera, capsys: pytest.CaptureFixture[str]) -> None:
+    model, archive, x, y = (str(tmp_path / name) for name in ("camera.tflite", "m.tar", "x.npz", "y.npz"))
+    Path(model).write_bytes(camera_network())
+    np.savez(x, inputs=camera.images[:3])
+    assert main(["compile", model, "--stream-input", "-o", archive]) == 0
+    assert main(["run", archive, "-i", x, "-o", y, "--json", str(tmp_path / "report.json")]) == 0
+    np.testing.assert_array_equal(np.load(y)["outputs"], np.stack(camera.outputs[:3]))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["ram"]["io_bytes"] == ROW_BYTES + camera.outputs[0].nbytes
+    capsys.readouterr()
+    assert main(["inspect", archive]) == 0
+    out = capsys.readouterr().out
+    assert "C name tvmgen_default_push_row" in out
+    assert f"input in {ROWS} rows of {ROW_BYTES} B, 3 kept" in out
 
 
 @pytest.mark.slow
