@@ -10,7 +10,7 @@ from tvm_tiny.planner.graph import Graph, without_views
 from tvm_tiny.planner.layouts import dealt_layouts
 from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.offsets import ALIGNMENT
-from tvm_tiny.planner.options import SEGMENTS
+from tvm_tiny.planner.options import SEGMENTS, Widths
 from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
@@ -18,6 +18,7 @@ from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_progra
 _TARGETS = (1.0, 1.02, 1.05)  # times the smallest peak
 _SLACK = (1.0, 0.9, 0.75, 0.6)  # of the target: how low the other stages are pushed before their blocks are placed
 _SMALL = 200  # operators; of larger networks fewer candidates are placed
+_NEARLY = 1.01  # times the smallest arena: that much more is taken where it runs faster
 _SOLVED = 4  # candidates whose placement is solved exactly
 
 
@@ -44,17 +45,31 @@ def plan_memory(
     memories : ways to divide the RAM into memories, as ``memories.distribute`` takes them; none: one without a limit
     """
     graph = without_views(graph)
+    alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
     if fusion == "off" or not graph.ops:
-        alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
         return assemble(graph, distribute(graph, solve_placement(alone, effort), memories), alone.live_bound)
-    cuts = Cuts(graph, SEGMENTS if fusion == "columns" else ())
+    found, bounds = [(alone, 0.0)], [alone.live_bound]
     extra = int(sum(op.macs for op in graph.ops) * (mac_factor - 1.0))
-    bound = improve(cuts, extra_macs=extra, rounds=8 if len(graph.ops) <= _SMALL else 3)
-    found = sorted(_candidates(graph, cuts, bound, extra), key=lambda x: (x[0].arena, x[1]))
+    for segments, extra_macs in _searches(fusion, extra):
+        cuts = Cuts(graph, segments)
+        bounds.append(improve(cuts, extra_macs=extra_macs, rounds=8 if len(graph.ops) <= _SMALL else 3))
+        found += _candidates(graph, cuts, bounds[-1], extra_macs)
+    found.sort(key=lambda x: (x[0].arena, x[1]))
     smallest = found[0][0].arena
-    solved = [(solve_placement(p, effort), o) for p, o in found[:_SOLVED] if p.live_bound <= smallest - ALIGNMENT]
-    best, _ = min([*solved, found[0]], key=lambda x: (x[0].arena, x[1]))
-    return assemble(graph, distribute(graph, best, memories), bound)
+    worth_solving = [x for x in found[:_SOLVED] if x[0].live_bound <= smallest - ALIGNMENT]
+    found += [(solve_placement(p, effort), overhead) for p, overhead in worth_solving]
+    smallest = min(p.arena for p, _ in found)
+    best, _ = min((x for x in found if x[0].arena <= _NEARLY * smallest), key=lambda x: (x[1], x[0].arena))
+    return assemble(graph, distribute(graph, best, memories), min(bounds))
+
+
+def _searches(fusion: Fusion, extra_macs: int) -> Iterator[tuple[Widths, int]]:
+    """Widths of segments and recomputation allowed; what is cheap first."""
+    yield (), 0
+    if fusion == "columns":
+        yield SEGMENTS, 0
+        if extra_macs:
+            yield SEGMENTS, extra_macs
 
 
 def _candidates(graph: Graph, cuts: Cuts, bound: int, extra: int) -> Iterator[tuple[Placement, float]]:
