@@ -55,18 +55,23 @@ class KernelBuilder:
         self._outputs.append(tirx.decl_buffer((size,), dtype, "out"))
         return self._outputs[-1]
 
-    def constant(self, name: str, values: Array) -> Any:
-        """Declare a packed constant; ``values`` is flattened."""
+    def constant(self, name: str, values: Array, *, sized: bool = True) -> Any:
+        """Declare a packed constant; ``values`` is flattened.
+
+        Parameters
+        ----------
+        sized : False declares one element, so that kernels that differ in nothing else are one function
+        """
         flat = np.ascontiguousarray(values).reshape(-1)
-        self._constants.append((tirx.decl_buffer((flat.size,), str(flat.dtype), name), flat))
+        self._constants.append((tirx.decl_buffer((flat.size if sized else 1,), str(flat.dtype), name), flat))
         return self._constants[-1][0]
 
-    def scratch(self, name: str, size: int, dtype: str) -> Any:
-        """Declare the kernel's working memory (once), seen as ``dtype``."""
+    def scratch(self, name: str, size: int, dtype: str, *, sized: bool = True) -> Any:
+        """Declare the kernel's working memory (once), seen as ``dtype``; ``sized`` as for ``constant``."""
         assert self._scratch is None, "a kernel has one scratch buffer"
         self._scratch_bytes = size * np.dtype(dtype).itemsize
-        self._scratch = tirx.decl_buffer((self._scratch_bytes,), "uint8", "scratch")
-        view = tirx.decl_buffer((size,), dtype, name)
+        self._scratch = tirx.decl_buffer((self._scratch_bytes if sized else 1,), "uint8", "scratch")
+        view = tirx.decl_buffer((size if sized else 1,), dtype, name)
         self._emit(tirx.DeclBuffer(view, data=self._scratch.data))
         return view
 

@@ -25,7 +25,7 @@ def _uses(case: KernelCase, cpu: str = "cortex-m4") -> set[str]:
     [
         ("qconv2d-pointwise", "gemm3"),
         ("qconv2d-first-image", "gemm4"),
-        ("qconv2d-3x3-same-batch", "border2"),
+        ("qconv2d-3x3-same-batch", "border"),
         ("qconv2d-dilated", None),
         ("qconv2d-groups", None),
         ("qdense-three", "dense"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from tests.tflite_writer import TfliteWriter
 from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.measure import run_model
 from tvm_tiny.measure.run import RunResult
+from tvm_tiny.ops import CFunction, Kernel
+from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp import select_convolution
+from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
+from tvm_tiny.schedules.cortex_m.dsp.conv_part import ROW_PARAMETERS
 from tvm_tiny.targets import Cpu
 
 LAYERS = 24
@@ -128,3 +134,53 @@ def test_random_layers(seed: int, board: str, tmp_path: Path, monkeypatch: pytes
     assert not _functions(general_model)
     for name, expected in general.outputs.items():
         np.testing.assert_array_equal(micro.outputs[name], expected, name, strict=True)
+
+
+def _in_parts(layer: ConvLayer, part: str) -> CFunction:
+    """A row in parts of 1 to 11 columns, from older rows in place and new ones of which just these columns exist."""
+    vertical, horizontal = layer.axes
+    channels = layer.input_shape[3]
+    taps = (10 * horizontal.stride + horizontal.kernel) * channels
+    text = f"""
+    static int8_t stage[{vertical.kernel * taps}];
+    const int32_t new_row = y * {vertical.stride} - {vertical.before} + {vertical.kernel // 2};
+    int32_t x0, x1, r;
+    for (x0 = 0; x0 < {horizontal.outputs}; x0 = x1) {{
+        const int32_t start = x0 * {horizontal.stride} - {horizontal.before};
+        int32_t low = start < 0 ? 0 : start, high, bytes;
+        x1 = x0 + 1 + (7 * x0 + 3 * y) % 11;
+        x1 = x1 < {horizontal.outputs} ? x1 : {horizontal.outputs};
+        high = (x1 - 1) * {horizontal.stride} - {horizontal.before} + {horizontal.kernel};
+        high = high < {horizontal.size} ? high : {horizontal.size};
+        bytes = high > low ? (high - low) * {channels} : 0;
+        memset(stage, 85, sizeof stage);
+        for (r = new_row > 0 ? new_row : 0; r < new_row + {vertical.kernel} && r < {vertical.size}; ++r) {{
+            const int8_t* row = x + r % slots * {horizontal.size * channels};
+            memcpy(stage + (r - new_row) * bytes, row + low * {channels}, (size_t)bytes);
+        }}
+        {part}(x, out, packed, scratch, y, x0, x1, 0, slots, {horizontal.size * channels}, 0,
+            (int32_t)(stage - x) - low * {channels}, bytes, new_row);
+    }}
+"""
+    return c_function("in_parts", lambda name: f"static void {name}({ROW_PARAMETERS}) {{{text}}}\n")
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("seed", "board"), [(20, "qemu-m4"), (21, "qemu-m7")])
+def test_parts_of_rows(seed: int, board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _Network(seed)
+    inputs = network.inputs()
+    rows = compile_model(network.model, f"tinyml/{board}", name="rows")
+    expected = run_model(rows.export(tmp_path / "rows.tar"), device="qemu", inputs=inputs)
+    make_kernel = select_convolution._kernel
+
+    def in_parts(name: str, layer: ConvLayer, functions: Callable[[bool], tuple[CFunction, ...]], *rest: Any) -> Kernel:
+        parts = functions(True)
+        return make_kernel(name, layer, lambda _: (*parts, _in_parts(layer, parts[-1].name)), *rest)
+
+    monkeypatch.setattr(select_convolution, "_kernel", in_parts)
+    parts = compile_model(network.model, f"tinyml/{board}", name="parts")
+    assert "tinyml_in_parts" in parts.files["codegen/host/src/default_lib0.c"].decode()
+    got = run_model(parts.export(tmp_path / "parts.tar"), device="qemu", inputs=inputs)
+    for name, row in expected.outputs.items():
+        np.testing.assert_array_equal(got.outputs[name], row, name, strict=True)

@@ -5,6 +5,8 @@ halfwords. A SMLAD then serves two taps of a column whatever the stride and the 
 weights lie beside them as halfword pairs; a tile loads those of a row pair with one LDM and each column once. Kernel
 rows outside the image cost nothing: their pairs are left out, what they would add to the sum (the zero point) leaves
 the offset.
+
+Outputs go to scratch four bytes apart, so that the code does not depend on how many channels there are.
 """
 
 from __future__ import annotations
@@ -12,21 +14,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
+from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 
-CHANNELS = 4
 _FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
+PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const int32_t* extent"
 
 
 @dataclass(frozen=True)
 class Depthwise:
-    """A layer; fields as in depthwise3x3.Depthwise3x3, ``kernel`` (height, width)."""
+    """What is fixed in the code; fields as in depthwise3x3.Depthwise3x3.
 
-    columns: int
-    first: int
-    outputs: int
+    kernel : (height, width)
+    strip : most outputs at a time
+    tile : outputs of a tile, of which there are some, and then some with one less
+    """
+
     kernel: tuple[int, int]
     stride: int
-    channels: int
+    strip: int
+    tile: int
     zero_point: int
     shift: int
     low: int = -128
@@ -36,7 +42,7 @@ class Depthwise:
     @property
     def needed(self) -> int:
         """Columns of a plane that count."""
-        return (self.outputs - 1) * self.stride + self.kernel[1]
+        return (self.strip - 1) * self.stride + self.kernel[1]
 
     @property
     def pairs(self) -> int:
@@ -52,8 +58,14 @@ class Depthwise:
         return self.pairs * self.pair_bytes
 
     @property
-    def scratch_bytes(self) -> int:
+    def out_at(self) -> int:
+        """Bytes in front of the outputs: planes and weights."""
         return CHANNELS * self.plane_bytes + 4 * self.pairs * self.kernel[1]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """A last tile may have more outputs than are wanted, from columns that hold anything."""
+        return self.out_at + CHANNELS * (self.strip + self.tile * max(self.stride, 1))
 
     @property
     def record(self) -> int:
@@ -66,84 +78,49 @@ class Depthwise:
         return -(-2 * self.pairs * (self.kernel[1] % 2) // 4) * 4
 
 
-def tile_widths(layer: Depthwise) -> list[int]:
-    """Outputs of each tile of a row, fewest instructions first, then fewest tiles."""
+def best_tile(kernel: tuple[int, int], stride: int) -> int:
+    """Outputs of a tile with the fewest instructions per output."""
+    pairs = (kernel[0] + 1) // 2
 
-    def cost(t: int) -> int:
-        loads = -(-((t - 1) * layer.stride + layer.kernel[1]) // min(4, len(_FREE) - layer.kernel[1] - t))
-        return layer.pairs * (2 + loads + t * layer.kernel[1]) + 11 + 4 * t
+    def cost(t: int) -> float:
+        loads = -(-((t - 1) * stride + kernel[1]) // min(4, len(_FREE) - kernel[1] - t))
+        return (pairs * (2 + loads + t * kernel[1]) + 18 + 4 * t) / t
 
-    splits = []
-    for count in range(1, layer.outputs + 1):
-        base, more = divmod(layer.outputs, count)
-        tiles = [base + 1] * more + [base] * (count - more)
-        if tiles[0] + layer.kernel[1] < len(_FREE) and (tiles[0] - 1) * layer.channels < 4096:
-            splits.append(tiles)
-    return min(splits, key=lambda tiles: (sum(map(cost, tiles)), len(tiles)))
+    return min(range(1, min(6, len(_FREE) - kernel[1])), key=cost)
 
 
 def row_function(name: str, layer: Depthwise) -> str:
-    """Four channels of one output row:
+    """Outputs of four channels of one row:
 
-    ``void name(uint32_t* planes, const int32_t* constants, int8_t* out, int32_t rows)``
+    ``void name(uint32_t* planes, const int32_t* constants, int8_t* out, const int32_t* extent)``
 
-    ``rows``: bit i set if kernel row i is outside the image (the one after an odd last row like the last), plus 2**24
-    times the number of row pairs that are not wholly outside; ``planes`` holds just those. The tile's code is unrolled
-    over row pairs and entered where as many are left.
+    ``extent``: rows, then how many tiles of ``layer.tile`` outputs, how many of one less. Rows: bit i set if kernel row
+    i is outside the image (the one after an odd last row like the last), plus 2**24 times the number of row pairs that
+    are not wholly outside; ``planes`` holds just those. ``out``: channels side by side, pixels four bytes apart. The
+    tile's code is unrolled over row pairs and entered where as many are left.
     """
-    c, s = layer.channels, layer.stride
+    s = layer.stride
     # stack: 0 plane of the tile, 4 weights, 8 offset, 12 multiplier, 16 out of the tile, 20 end of a loop,
-    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 out, 44 rows
+    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 out, 44 extent
     body = ["push {r0, r1, r2, r3, r4-r11, lr}", "sub sp, sp, #32", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]"]
     body += [f"movw r4, #{CHANNELS * layer.plane_bytes}", "add r4, r4, r0", "str r4, [sp, #4]", "1:"]
-    body += [
-        "ldr r0, [sp, #36]",
-        "ldr r1, [sp, #4]",
-        "ldr lr, [sp, #44]",
-        "ldmia r0!, {r2, r3}",
-        "strd r3, r2, [sp, #8]",
-    ]
+    body += ["ldr r0, [sp, #36]", "ldr r1, [sp, #4]", "ldr lr, [sp, #44]", "ldr lr, [lr]"]
+    body += ["ldmia r0!, {r2, r3}", "strd r3, r2, [sp, #8]"]
     body += _unpack(layer) + ["str r0, [sp, #36]"]
     body += ["ldr r0, [sp, #32]", "ldr r1, [sp, #40]", "str r0, [sp]", "str r1, [sp, #16]"]
-    tiles = tile_widths(layer)
-    at = 0
-    while at < len(tiles):
-        t, count = tiles[at], tiles.count(tiles[at])
+    for i, t in enumerate(t for t in (layer.tile, layer.tile - 1) if t):
         head, rows, tail = _tile(layer, t)
-        body += [
-            "adr.w r2, 4f + 1",
-            "ldrb.w r3, [sp, #47]",
-            f"rsb r3, r3, #{layer.pairs}",
-            f"movw r4, #{4 * len(rows)}",
-        ]
-        body += ["mla r2, r3, r4, r2", "str r2, [sp, #28]"]
-        if count > 1:
-            body += [f"movw r2, #{count * t * 4 * s}", "ldr r0, [sp]", "add r2, r2, r0", "str r2, [sp, #20]", "3:"]
-        body += head + [".balign 4", "4:"] + rows * layer.pairs + tail
-        at += count
-        if at < len(tiles) or count > 1:
-            body += [
-                f"add r1, r1, #{t * c}",
-                "str r1, [sp, #16]",
-                "ldr r0, [sp]",
-                f"add r0, r0, #{t * 4 * s}",
-                "str r0, [sp]",
-            ]
-        if count > 1:
-            body += ["ldr r2, [sp, #20]", "cmp r0, r2", "bne.w 3b"]
+        body += ["ldr r5, [sp, #44]", f"ldr r3, [r5, #{4 + 4 * i}]", "cmp r3, #0", "beq.w 5f"]
+        body += [f"movw r2, #{t * 4 * s}", "ldr r0, [sp]", "mla r2, r3, r2, r0", "str r2, [sp, #20]"]
+        body += ["adr.w r2, 4f + 1", "ldrb r3, [r5, #3]", f"rsb r3, r3, #{layer.pairs}", f"movw r4, #{4 * len(rows)}"]
+        body += ["mla r2, r3, r4, r2", "str r2, [sp, #28]", "3:", *head, ".balign 4", "4:", *(rows * layer.pairs)]
+        body += [*tail, f"add r1, r1, #{t * CHANNELS}", "str r1, [sp, #16]", "ldr r0, [sp]"]
+        body += [f"add r0, r0, #{t * 4 * s}", "str r0, [sp]", "ldr r2, [sp, #20]", "cmp r0, r2", "bne.w 3b", "5:"]
     body += ["ldr r0, [sp, #32]", f"add r0, r0, #{layer.plane_bytes}", "str r0, [sp, #32]"]
-    body += [
-        "ldr r1, [sp, #40]",
-        "adds r1, #1",
-        "str r1, [sp, #40]",
-        "ldr r2, [sp, #24]",
-        "subs r2, #1",
-        "str r2, [sp, #24]",
-        "bne.w 1b",
-    ]
+    body += ["ldr r1, [sp, #40]", "adds r1, #1", "str r1, [sp, #40]"]
+    body += ["ldr r2, [sp, #24]", "subs r2, #1", "str r2, [sp, #24]", "bne.w 1b"]
     body += ["add sp, sp, #48", "pop {r4-r11, pc}"]
-    parameters = "uint32_t* planes, const int32_t* constants, int8_t* out, int32_t rows"
-    return naked_function(name, parameters, body, _row_twin(layer))
+    return naked_function(name, PARAMETERS, body, _row_twin(layer))
 
 
 def _unpack(layer: Depthwise) -> list[str]:
@@ -203,18 +180,19 @@ def _tile(layer: Depthwise, t: int) -> tuple[list[str], list[str], list[str]]:
         lines += [f"add.w r0, r0, #{step}" if step > 0 else f"sub.w r0, r0, #{-step}"]
     tail = ["ldr r0, [sp, #12]", "ldr r1, [sp, #16]"]
     tail += requantize_lines(acc, "r0", layer.shift, layer.low, layer.high, layer.zero_based)
-    return head, lines, tail + [f"strb {a}, [r1, #{o * layer.channels}]" for o, a in enumerate(acc)]
+    return head, lines, tail + [f"strb {a}, [r1, #{o * CHANNELS}]" for o, a in enumerate(acc)]
 
 
 def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
     value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
-    return f"""    int32_t c, x, i, j;
+    return f"""    const int32_t rows = extent[0], outputs = extent[1] * {layer.tile} + extent[2] * {layer.tile - 1};
+    int32_t c, x, i, j;
     for (c = 0; c < {CHANNELS}; ++c) {{
         const int32_t* k = constants + {layer.record // 4} * c;
         const int8_t* w = (const int8_t*)(k + 2);
-        for (x = 0; x < {layer.outputs}; ++x) {{
+        for (x = 0; x < outputs; ++x) {{
             int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
             for (i = 0; i < {height}; ++i) {{
                 const int32_t inside = !((rows >> i) & 1);
@@ -230,7 +208,7 @@ def _row_twin(layer: Depthwise) -> str:
                 }}
                 if (i % 2 && ((rows >> (i - 1)) & 3) != 3) at += {layer.pair_bytes // 4};
             }}
-            out[x * {layer.channels} + c] = (int8_t){value};
+            out[x * {CHANNELS} + c] = (int8_t){value};
         }}
     }}
 """

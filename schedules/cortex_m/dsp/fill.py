@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function
 
+PARAMETERS = "const int8_t* const* rows, uint32_t* x, int32_t offset, const tinyml_conv* conv"
+
 LARGEST_OFFSET = 4095
 """Of LDR with an immediate."""
 
@@ -50,8 +52,8 @@ def _prepare(n: int, store: bool = True) -> list[str]:
     return lines + [f"stmia r1!, {{{', '.join(registers)}}}"]
 
 
-def fill_function(name: str, window: Window) -> str:
-    """C text of ``void name(const int8_t* const* rows, uint32_t* x, int32_t offset)``.
+def fixed_fill_function(name: str, window: Window) -> str:
+    """C text of ``void name(rows, x, offset, conv)`` for the one shape of ``window``; ``conv`` is not read.
 
     ``rows`` are the KH input rows; the first pixel's first tap is ``offset`` bytes into each.
     """
@@ -77,7 +79,7 @@ def fill_function(name: str, window: Window) -> str:
     if rest:
         body += ["ldr r2, [sp]"] + _left_over(window)
     body += ["pop {r2, r4-r11, pc}"]
-    return naked_function(name, "const int8_t* const* rows, uint32_t* x, int32_t offset", body, _twin(window))
+    return naked_function(name, PARAMETERS, body, "    (void)conv;\n" + _twin(window))
 
 
 def _left_over(window: Window) -> list[str]:
@@ -124,27 +126,44 @@ def _twin(window: Window) -> str:
 """
 
 
-def fill_one_function(name: str, pixels: int) -> str:
-    """``void name(const int8_t* src, uint32_t* x, int32_t words)``: one tap of one pixel of a tile of ``pixels``."""
-    body = [
-        "push {r4, r5}",
-        "mvn r3, #0xff00ff",
-        "mvn r12, #0x7e007e",
-        "1:",
-        "ldr r4, [r0], #4",
-        "sxtab16 r5, r12, r4, ror #8",
-    ]
-    body += [
-        "and r4, r3, r4, lsl #8",
-        "ssub16 r4, r4, r5",
-        f"str r4, [r1, #{4 * pixels}]",
-        f"str r5, [r1], #{8 * pixels}",
-    ]
-    body += ["subs r2, #1", "bne 1b", "pop {r4, r5}", "bx lr"]
-    twin = f"""    for (; words > 0; --words, src += 4, x += {2 * pixels}) {{
-        const uint32_t word = tinyml_load_word(src), odd = tinyml_prepared_odd(word);
-        x[0] = odd;
-        x[{pixels}] = tinyml_prepared_even(word, odd);
+def fill_function(name: str, pixels: int, rest: bool) -> str:
+    """C text of ``void name(rows, x, offset, conv)`` for runs of at least one whole word.
+
+    Parameters
+    ----------
+    rest : one row of taps, whose last word ``conv->rest_bits`` says is not whole; else rows of whole words
+    """
+    n = pixels
+    more = ["[lr, r0]", "[lr, r0, lsl #1]", "[lr, r2]"]
+    others = [f"ldr r{9 + p}, {more[p]}" for p in range(n - 1)]
+    group = [*others, "ldr r8, [lr], #4", *_prepare(n)]
+    # stack: 0 end of the run, 4 rows, 8 their end, 12 offset, 16 bytes of a run, 20 rest_bits
+    body = ["push {r4-r11, lr}", "ldrd r6, r7, [r3, #24]", "ldr r5, [r3, #20]", "mov r4, r2"]
+    body += ["add r2, r0, r6, lsl #2", "mov r6, r7", "push {r0, r2, r4, r5, r6}", "sub sp, #4"]
+    body += ["ldr r0, [r3, #16]"] + (["add r2, r0, r0, lsl #1"] if n == 4 else [])
+    body += ["mvn r3, #0xff00ff", "mvn r12, #0x7e007e"]
+    body += ["1:", "ldr r4, [sp, #4]", "ldr lr, [r4], #4", "str r4, [sp, #4]", "ldrd r5, r6, [sp, #12]"]
+    body += ["add lr, lr, r5", "add r5, lr, r6", "str r5, [sp]", "lsls r6, r6, #29", "bmi 3f"]
+    body += ["2:", *group, "3:", *group, "ldr r4, [sp]", "cmp lr, r4", "bne.w 2b"]
+    if rest:
+        body += ["ldr r4, [sp, #20]", "sub lr, lr, r4, lsr #3", *others, "ldr r8, [lr]"]
+        body += [f"lsr r{8 + p}, r{8 + p}, r4" for p in range(n)] + _prepare(n)
+    else:
+        body += ["ldrd r4, r5, [sp, #4]", "cmp r4, r5", "bne.w 1b"]
+    body += ["add sp, #24", "pop {r4-r11, pc}"]
+    twin = f"""    const int32_t whole = conv->run_bytes / 4;
+    int32_t g, i, p;
+    for (g = 0; g < conv->groups; ++g) {{
+        const int8_t* from = rows[{0 if rest else "g / whole"}] + offset + {"4 * g" if rest else "g % whole * 4"};
+        for (p = 0; p < {n}; ++p) {{
+            uint32_t word = 0, odd;
+            for (i = 0; i < ({"g == whole ? 4 - conv->rest_bits / 8 : 4" if rest else "4"}); ++i) {{
+                word |= (uint32_t)(uint8_t)from[p * conv->step + i] << (8 * i);
+            }}
+            odd = tinyml_prepared_odd(word);
+            x[g * {2 * n} + p] = odd;
+            x[g * {2 * n} + {n} + p] = tinyml_prepared_even(word, odd);
+        }}
     }}
 """
-    return naked_function(name, "const int8_t* src, uint32_t* x, int32_t words", body, twin)
+    return naked_function(name, PARAMETERS, body, twin)

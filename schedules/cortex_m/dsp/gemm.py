@@ -5,6 +5,9 @@ of prepared input and two SMLAD, per channel one word of weights and one SXTB16.
 packed word holds two signed halfwords H = 256 * odd + even (see packing), a prepared pixel the halfword pairs
 ``o`` = x_odd - 127 and ``e`` = 256 * x_even - o. Then H * o + even * e = 256 * (odd * o + even * x_even), and SXTB16 of
 H is ``even``. The accumulators are 256 times the sum, which is what requantization wants.
+
+Sizes are arguments, so that one function serves many layers: the unrolled inner loop is entered where the rest of
+the division by the unrolling leaves it.
 """
 
 from __future__ import annotations
@@ -13,119 +16,77 @@ from dataclasses import dataclass
 
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
 
+PARAMETERS = "const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml_conv* conv"
+
 
 @dataclass(frozen=True)
 class GemmTile:
-    """One tile function: all output channels of ``pixels`` neighbouring output pixels.
+    """One tile function: some output channels of ``pixels`` neighbouring output pixels.
 
     pixels : 1 to 4
-    groups : input values / 4, rounded up
-    channels : output channels, and the distance between pixels of the output in bytes
-    unroll : groups per turn of the inner loop
-    shift, low, high, zero_based, signed, addend : see requantization.LayerRequantization
+    unroll : groups per turn of the inner loop, a power of two
+    shift, low, high, zero_based, signed : see requantization.LayerRequantization
+    single : the odd last channel instead of all pairs
     """
 
     pixels: int
-    groups: int
-    channels: int
     unroll: int
     shift: int
     low: int = -128
     high: int = 127
     zero_based: bool = False
     signed: bool = False
-    addend: int = 0
+    single: bool = False
 
     @property
-    def scratch_bytes(self) -> int:
-        """Size of the prepared pixels."""
-        return self.groups * self.pixels * 8
-
-    def stream_bytes(self) -> int:
-        """Size of the packed weights and constants of the layer."""
-        return self.channels * (4 * self.groups + (12 if self.signed else 8))
+    def width(self) -> int:
+        """Output channels at once."""
+        return 1 if self.single else 2
 
 
 def gemm_function(name: str, tile: GemmTile) -> str:
-    """C text of ``void name(const int8_t* stream, const uint32_t* x, int8_t* out)``.
+    """C text of ``void name(stream, x, out, conv)``.
 
     ``stream`` per pair of channels: 2 offsets, groups times 2 words of weights, then multipliers (and signs) as
     M0 M1, or M0 S0 M1 S1 if signed; a last single channel likewise. ``x`` per group: ``pixels`` words o, as many e.
+    ``out``: the first pixel; pixels are ``conv->out_channels`` apart.
     """
-    pairs, single = divmod(tile.channels, 2)
-    body = ["push {r1, r2, r4-r11, lr}"]
-    if pairs > 0:
-        body += _channel_loop(tile, 2, pairs, "1", "2")
-    if single:
-        body += _channel_loop(tile, 1, 1, "3", "4")
-    body += ["pop {r1, r2, r4-r11, pc}"]
-    return naked_function(name, "const int8_t* stream, const uint32_t* x, int8_t* out", _frame(tile, body), _twin(tile))
+    n, m = tile.pixels, tile.width
+    x, w, acc = _registers(tile)
+    group = _group(tile, x, w, acc)
+    # stack: 0 end of x, 4 end of stream, 8 entry, 12 addend, 16 channels, 20 x, 24 out
+    body = ["push {r1, r2, r4-r11, lr}", "mov r4, r1", "mov r1, r0", "ldm r3, {r5, r6, r7, r8}"]
+    if tile.single:
+        body += ["add r1, r1, r5", "add r2, r2, r7", "subs r2, #1", "str r2, [sp, #4]"]
+    else:
+        body += ["add r5, r5, r1"]
+    body += ["add r9, r8, r8, lsl #1", "add r3, r4, r9, lsl #3"] if n == 3 else [f"add r3, r4, r8, lsl #{_log(n) + 3}"]
+    body += ["rsb r8, r8, #0", f"and r8, r8, #{tile.unroll - 1}", f"movw r9, #{sum(map(_bytes, group))}"]
+    body += ["mul r8, r8, r9", "adr.w r9, 3f + 1", "add r9, r9, r8", "push {r6, r7}", "push {r3, r5, r9}", "1:"]
+    body += ["ldr r0, [sp, #20]", f"ldmia r1!, {{{', '.join(acc[0])}}}" if m > 1 else f"ldr {acc[0][0]}, [r1], #4"]
+    body += [f"mov {acc[p][o]}, {acc[0][o]}" for p in range(1, n) for o in range(m)]
+    body += ["ldr pc, [sp, #8]", ".balign 4", "3:"] + group * tile.unroll
+    body += [f"ldr {x[0]}, [sp]", f"cmp r0, {x[0]}", "bne.w 3b"] + _finish(tile, acc)
+    if not tile.single:
+        body += ["ldr r0, [sp, #24]", "adds r0, #2", "str r0, [sp, #24]", "ldr r2, [sp, #4]", "cmp r1, r2", "bne.w 1b"]
+    body += ["add sp, sp, #28", "pop {r4-r11, pc}"]
+    return naked_function(name, PARAMETERS, body, _twin(tile))
 
 
-def _frame(tile: GemmTile, body: list[str]) -> list[str]:
-    """Swap r0 (stream) into r1; keep x, out and the loop ends on the stack."""
-    pairs = tile.channels // 2
-    pair_bytes = 2 * tile.stream_bytes() // tile.channels if tile.channels else 0
-    head = [body[0], "mov r1, r0", "sub sp, sp, #8"]
-    head += _constant("r2", tile.groups // tile.unroll * tile.unroll * tile.pixels * 8) + [
-        "ldr r0, [sp, #8]",
-        "add r2, r2, r0",
-        "str r2, [sp]",
-    ]
-    head += _constant("r2", pairs * pair_bytes) + ["add r2, r2, r1", "str r2, [sp, #4]"]
-    return head + body[1:-1] + ["add sp, sp, #8", body[-1]]
-
-
-def _constant(register: str, value: int) -> list[str]:
-    if value < 65536:
-        return [f"movw {register}, #{value}"]
-    return [f"movw {register}, #{value & 0xFFFF}", f"movt {register}, #{value >> 16}"]
-
-
-def channel_registers(tile: GemmTile, m: int) -> tuple[list[str], list[str], list[list[str]], str | None]:
-    """Input words, weight words, accumulators [pixel][channel], loop counter (None: compare pointers).
+def _registers(tile: GemmTile) -> tuple[list[str], list[str], list[list[str]]]:
+    """Input words, weight words, accumulators [pixel][channel].
 
     Low registers for what LDM loads: such an LDM is two bytes. r0 and r1 are the pointers.
     """
-    n = tile.pixels
-    words = 3 if n == 3 else 2
+    words, m = 3 if tile.pixels == 3 else 2, tile.width
     x = [f"r{2 + i}" for i in range(words)]
     w = [f"r{2 + words + i}" for i in range(m)]
     rest = [f"r{i}" for i in range(2 + words + m, 13)] + ["lr"]
-    acc = [[rest[p * m + o] for o in range(m)] for p in range(n)]
-    free = rest[n * m :]
-    return x, w, acc, free[0] if free else None
+    return x, w, [[rest[p * m + o] for o in range(m)] for p in range(tile.pixels)]
 
 
-def _channel_loop(tile: GemmTile, m: int, count: int, outer: str, inner: str) -> list[str]:
-    x, w, acc, counter = channel_registers(tile, m)
-    n = tile.pixels
-    turns, rest = divmod(tile.groups, tile.unroll)
-    lines = [f"{outer}:"] if count > 1 else []
-    lines += ["ldr r0, [sp, #8]", f"ldmia r1!, {{{', '.join(acc[0])}}}"]
-    lines += [f"mov {acc[p][o]}, {acc[0][o]}" for p in range(1, n) for o in range(m)]
-    group = channel_group(tile, m, x, w, acc)
-    if turns > 1:
-        if counter is not None:
-            lines += [f"movw {counter}, #{turns}" if turns > 255 else f"mov {counter}, #{turns}"]
-        lines += [f"{inner}:"] + group * tile.unroll
-        if counter is not None:
-            lines += [f"subs {counter}, {counter}, #1", f"bne.w {inner}b"]
-        else:
-            lines += [f"ldr {x[0]}, [sp]", f"cmp r0, {x[0]}", f"bne.w {inner}b"]
-    else:
-        lines += group * (turns * tile.unroll)
-    lines += group * rest
-    lines += finish_lines(tile, m, acc, addend=_constant("r0", tile.addend & 0xFFFFFFFF), out=12)
-    lines += [f"strb {a}, [r0, #{p * tile.channels + o}]" for p, row in enumerate(acc) for o, a in enumerate(row)]
-    lines += ["adds r0, #2", "str r0, [sp, #12]"] if m == 2 else []
-    if count > 1:
-        lines += ["ldr r2, [sp, #4]", "cmp r1, r2", f"bne.w {outer}b"]
-    return lines
-
-
-def channel_group(tile: GemmTile, m: int, x: list[str], w: list[str], acc: list[list[str]]) -> list[str]:
-    n, step = tile.pixels, len(x)
+def _group(tile: GemmTile, x: list[str], w: list[str], acc: list[list[str]]) -> list[str]:
+    n, m, step = tile.pixels, tile.width, len(x)
     lines = [f"ldmia r1!, {{{', '.join(w)}}}"] if m > 1 else [f"ldr {w[0]}, [r1], #4"]
     for phase in range(2):
         if phase:
@@ -140,48 +101,67 @@ def channel_group(tile: GemmTile, m: int, x: list[str], w: list[str], acc: list[
     return lines
 
 
-def finish_lines(tile: GemmTile, m: int, acc: list[list[str]], addend: list[str], out: int) -> list[str]:
-    """Requantize; then r0 is the output pointer, kept at sp + ``out``. Uses the registers of x and w.
-
-    addend : instructions that load the signed form's addend to r0
-    """
+def _finish(tile: GemmTile, acc: list[list[str]]) -> list[str]:
+    """Requantize and store. The registers of x and w are free."""
+    n, m = tile.pixels, tile.width
     lines: list[str] = []
     columns = [[row[o] for row in acc] for o in range(m)]
     limits = (tile.shift, tile.low, tile.high, tile.zero_based)
     if tile.signed:
-        lines += addend
+        lines += ["ldr r0, [sp, #12]"]
         for column in columns:
             lines += ["ldmia r1!, {r2, r3}"] + requantize_lines(column, "r2", *limits, signed=("r3", "r0", "r4"))
-        return lines + [f"ldr r0, [sp, #{out}]"]
-    lines += ["ldmia r1!, {r2, r3}"] if m == 2 else ["ldr r2, [r1], #4"]
-    lines += [f"ldr r0, [sp, #{out}]"]
-    for o, column in enumerate(columns):
-        lines += requantize_lines(column, f"r{2 + o}", *limits)
-    return lines
+    else:
+        lines += ["ldmia r1!, {r2, r3}"] if m == 2 else ["ldr r2, [r1], #4"]
+        for o, column in enumerate(columns):
+            lines += requantize_lines(column, f"r{2 + o}", *limits)
+    lines += ["ldr r0, [sp, #24]"] + (["ldr r2, [sp, #16]"] if n > 1 else [])
+    lines += [f"bfi {a}, {b}, #8, #24" for a, b in acc] if m == 2 else []
+    lines += ["add r3, r2, r2, lsl #1"] if n == 4 else []
+    places = ("[r0]", "[r0, r2]", "[r0, r2, lsl #1]", "[r0, r3]")
+    store = "strh" if m == 2 else "strb"
+    return lines + [f"{store}.w {row[0]}, {place}" for row, place in zip(acc, places, strict=False)]
+
+
+def _bytes(line: str) -> int:
+    """Encoded size of a line of a group: LDMs of low registers have two bytes, all else four."""
+    low = line.startswith("ldmia") and not any(f"r{i}" in line for i in range(8, 13)) and "lr" not in line
+    return 2 if low else 4
+
+
+def _log(n: int) -> int:
+    return n.bit_length() - 1
 
 
 def _twin(tile: GemmTile) -> str:
-    n, g = tile.pixels, tile.groups
-    sign = "k[2 * o + 1]" if tile.signed else "0"
-    factor = "k[2 * o]" if tile.signed else "k[o]"
-    value = requantize_twin("acc", factor, tile.shift, tile.low, tile.high, tile.zero_based, sign, str(tile.addend))
-    return f"""    int32_t c, o, p, g;
-    for (c = 0; c < {tile.channels}; c += 2) {{
-        const int32_t m = {tile.channels} - c > 1 ? 2 : 1;
+    n, m = tile.pixels, tile.width
+    sign, factor = ("k[2 * o + 1]", "k[2 * o]") if tile.signed else ("0", "k[o]")
+    limits = (tile.shift, tile.low, tile.high, tile.zero_based)
+    value = requantize_twin("acc", factor, *limits, sign, "conv->addend" if tile.signed else "0")
+    record = f"{4 * m} * (groups + {3 if tile.signed else 2})"
+    if tile.single:
+        head = f"""    const int8_t* end = stream + conv->pair_bytes + {record};
+    out += conv->out_channels - 1;
+    stream += conv->pair_bytes;
+"""
+    else:
+        head = "    const int8_t* end = stream + conv->pair_bytes;\n"
+    return f"""    const int32_t groups = conv->groups;
+{head}    for (; stream != end; out += {m}, stream += {record}) {{
         const int32_t* b = (const int32_t*)stream;
-        const uint32_t* w = (const uint32_t*)stream + m;
-        const int32_t* k = (const int32_t*)stream + m + m * {g};
-        for (o = 0; o < m; ++o) {{
+        const uint32_t* w = (const uint32_t*)stream + {m};
+        const int32_t* k = (const int32_t*)stream + {m} + {m} * groups;
+        int32_t o, p, g;
+        for (o = 0; o < {m}; ++o) {{
             for (p = 0; p < {n}; ++p) {{
                 int32_t acc = b[o];
-                for (g = 0; g < {g}; ++g) {{
-                    const uint32_t v = w[g * m + o];
+                for (g = 0; g < groups; ++g) {{
+                    const uint32_t v = w[g * {m} + o];
                     acc = tinyml_dot2(v, x[g * {2 * n} + p], acc);
                     acc = tinyml_dot2(tinyml_even(v), x[g * {2 * n} + {n} + p], acc);
                 }}
-                out[p * {tile.channels} + c + o] = (int8_t){value};
+                out[p * conv->out_channels + o] = (int8_t){value};
             }}
         }}
-        stream += 4 * m * ({g} + {3 if tile.signed else 2});
     }}
 """

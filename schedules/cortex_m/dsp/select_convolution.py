@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny.ops import CFunction, Kernel
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
-from tvm_tiny.schedules.cortex_m.dsp.conv_row import ConvRow, conv_row_functions
-from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import CHANNELS, Depthwise3x3
-from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise, tile_widths
-from tvm_tiny.schedules.cortex_m.dsp.depthwise_row import depthwise3x3_functions, depthwise_functions
+from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
+from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
+from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise, best_tile
+from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise3x3_functions, depthwise_functions
 from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, reduction_order
 from tvm_tiny.schedules.cortex_m.dsp.gemm import GemmTile
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
@@ -24,88 +25,111 @@ from tvm_tiny.schedules.cortex_m.dsp.packing import (
     depthwise_constants,
     gemm_stream,
 )
+from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, solve_layer
 
 PIXELS = (4, 3, 2, 1)
 """Sizes of a tile, best first."""
 
-_UNROLLINGS = (4, 5, 6, 3, 7, 8)
-"""Groups of four values per turn of the inner loop, best first where they divide the sum."""
-
-_STRIPS = (64, 32, 16, 8)
+_UNROLL = 8
+_STRIPS = (16, 8)
+_COPIED_STRIPS = (32, 16, 8, 4)
 _WIDEST_KERNEL = 10
-_HIGHEST_KERNEL = 24
-_MOST_CHANNELS = 1360
-"""Depthwise 3x3 stores three pixels apart at most with an immediate offset."""
+_LARGEST_SIZE = 2**15 - 1
 
 
 def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
     """A convolution as a matrix product of a few pixels at a time."""
     p, (vertical, horizontal) = layer.params, layer.axes
-    if p.groups != 1 or p.dilation != (1, 1):
+    if p.groups != 1 or p.dilation != (1, 1) or vertical.kernel > HIGHEST_KERNEL or _too_large(layer):
         return None
-    channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
-    conv = ConvRow(
+    outputs = layer.weight.shape[0]
+    shape = ConvShape(
         (vertical.size, horizontal.size),
-        channels,
+        layer.input_shape[3],
         (vertical.outputs, horizontal.outputs),
-        (kernel_h, kernel_w),
+        outputs,
+        (vertical.kernel, horizontal.kernel),
         (vertical.stride, horizontal.stride),
         (vertical.before, horizontal.before),
         p.input_zero_point,
     )
-    image = math.prod(layer.input_shape[1:])
-    limit = scratch_limit(image, vertical.outputs * horizontal.outputs * outputs)
-    window = conv.window(1)
-    possible = [
-        n for n in PIXELS if (n - 1) * window.step + window.run <= LARGEST_OFFSET and n * outputs <= LARGEST_OFFSET
-    ]
+    possible = [n for n in PIXELS if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET]
     if not possible:
         return None
+    limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)
+    strips = sorted({min(s, horizontal.outputs) for s in _COPIED_STRIPS}, reverse=True) if shape.copied else [1]
+    shapes = [replace(shape, pixels=n, strip=s) for n in possible if n > 1 for s in strips]
     # Tiles of one pixel read every weight for it: then rather more memory.
-    small = [n for n in possible if conv.scratch_bytes(n) <= limit]
-    pixels = max(small[0] if small else 1, min(2, possible[0]))
-    flat = layer.weight.reshape(outputs, -1)[:, reduction_order(kernel_h, window.run)]
+    smallest = replace(shape, pixels=min(2, possible[0]), strip=strips[-1])
+    shape = next((s for s in shapes if s.scratch_bytes <= limit), smallest)
+    flat = layer.weight.reshape(outputs, -1)[:, reduction_order(vertical.kernel, shape.run)]
     plan = _solve(layer, flat)
     stream = gemm_stream(flat, p.input_zero_point, plan) if plan else None
     if plan is None or stream is None:
         return None
-    groups = window.groups
-    unroll = next((u for u in _UNROLLINGS if groups % u == 0), min(4, groups))
-    limits = (plan.shift, plan.low, plan.high, plan.zero_based, plan.form == "signed", plan.addend)
-    functions = conv_row_functions(conv, GemmTile(pixels, groups, outputs, unroll, *limits), pixels)
-    return _row_kernel(layer, functions, stream, conv.scratch_bytes(min(pixels, horizontal.outputs)))
+    signed = plan.form == "signed"
+    tile = GemmTile(shape.pixels, _UNROLL, plan.shift, plan.low, plan.high, plan.zero_based, signed)
+    pair_bytes = outputs // 2 * 2 * (4 * shape.window(1).groups + (12 if signed else 8))
+    constants = np.concatenate([shape.header(pair_bytes, plan.addend), stream])
+    return _kernel(
+        "qconv2d", layer, lambda segment: conv_functions(shape, tile, segment=segment), constants, shape.scratch_bytes
+    )
 
 
 def dsp_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     """A depthwise convolution, four channels at a time; every output at least the zero point."""
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, kernel = layer.input_shape[3], (vertical.kernel, horizontal.kernel)
-    if p.dilation != (1, 1) or not CHANNELS <= channels <= _MOST_CHANNELS:
+    if p.dilation != (1, 1) or channels < CHANNELS or _too_large(layer):
         return None
-    if kernel[1] > _WIDEST_KERNEL or kernel[0] > _HIGHEST_KERNEL or not _always_inside(layer):
+    if kernel[1] > _WIDEST_KERNEL or kernel[0] > HIGHEST_KERNEL or not _always_inside(layer):
         return None
     plan = _solve(layer, layer.weight.reshape(channels, -1))
     if plan is None or plan.form != "positive":
         return None
     weight = layer.weight[..., 0].transpose(1, 2, 0)
     limits = (p.input_zero_point, plan.shift, plan.low, plan.high, plan.zero_based)
-    first, outputs, stride = -horizontal.before, horizontal.outputs, horizontal.stride
-    rows = (vertical.size, vertical.stride, vertical.before)
+    stride, name = horizontal.stride, "qdepthwise_conv2d"
+    limit = scratch_limit(math.prod(layer.input_shape[1:]), math.prod((vertical.outputs, horizontal.outputs, channels)))
+    shape = DepthwiseShape(
+        (vertical.size, horizontal.size),
+        channels,
+        horizontal.outputs,
+        (vertical.stride, stride),
+        (vertical.before, horizontal.before),
+        p.input_zero_point,
+        0,
+    )
     if kernel == (3, 3) and stride in (1, 2):
-        strip = Depthwise3x3(horizontal.size, first, outputs, stride, channels, *limits)
-        image = math.prod(layer.input_shape[1:])
-        limit = scratch_limit(image, vertical.outputs * outputs * channels)
-        for largest in _STRIPS:
-            functions, scratch = depthwise3x3_functions(strip, *rows, largest)
-            if scratch <= limit:
-                break
-        return _row_kernel(layer, functions, depthwise3x3_constants(weight, p.input_zero_point, plan), scratch)
-    whole = Depthwise(horizontal.size, first, outputs, kernel, stride, channels, *limits)
-    if max(whole.plane_bytes, max(tile_widths(whole)) * channels) > LARGEST_OFFSET:
+        small = Depthwise3x3(stride, *limits)
+        strip = next((s for s in _STRIPS if small.scratch_bytes(s) <= limit), _STRIPS[-1])
+        header = replace(shape, strip=strip).header()
+        packed = depthwise3x3_constants(weight, p.input_zero_point, plan)
+        constants = np.concatenate([header, packed.reshape(-1)])
+        return _kernel(
+            name,
+            layer,
+            lambda segment: depthwise3x3_functions(small, strip, segment=segment),
+            constants,
+            small.scratch_bytes(strip),
+        )
+    tile = best_tile(kernel, stride)
+    whole = [Depthwise(kernel, stride, s, tile, *limits) for s in _STRIPS]
+    large = next((s for s in whole if s.scratch_bytes <= limit), whole[-1])
+    if large.plane_bytes > LARGEST_OFFSET:
         return None
-    functions, scratch = depthwise_functions(whole, *rows)
-    return _row_kernel(layer, functions, depthwise_constants(weight, p.input_zero_point, plan), scratch)
+    header = replace(shape, strip=large.strip).header()
+    constants = np.concatenate([header, depthwise_constants(weight, p.input_zero_point, plan).reshape(-1)])
+    return _kernel(
+        name, layer, lambda segment: depthwise_functions(large, segment=segment), constants, large.scratch_bytes
+    )
+
+
+def _too_large(layer: ConvLayer) -> bool:
+    """Sizes stand in 16 bits."""
+    sizes = (*layer.input_shape, *(n for a in layer.axes for n in (a.outputs, a.kernel, a.stride, a.before)))
+    return max(sizes) > _LARGEST_SIZE
 
 
 def _solve(layer: ConvLayer, flat: NDArray[np.int8]) -> LayerRequantization | None:
@@ -123,16 +147,29 @@ def _always_inside(layer: ConvLayer) -> bool:
     )
 
 
-def _row_kernel(
-    layer: ConvLayer, functions: Sequence[CFunction], constants: NDArray[np.generic], scratch: int
+def _kernel(
+    name: str,
+    layer: ConvLayer,
+    functions: Callable[[bool], tuple[CFunction, ...]],
+    constants: NDArray[np.generic],
+    scratch: int,
 ) -> Kernel:
-    """The last of ``functions`` as a row kernel."""
-    _, horizontal = layer.axes
-    b = KernelBuilder("row")
-    data = b.input("data", math.prod(layer.input_shape[1:]), "int8")
-    out = b.output(horizontal.outputs * layer.weight.shape[0], "int8")
-    packed = b.constant("packed", constants)
-    work = b.scratch("work", scratch, "uint8")
-    buffers = [address(each, 0) for each in (data, out, packed, work)]
-    b.call(functions[-1].name, *buffers, b.y, b.ring_length(0))
-    return b.finish(layer.name, macs=layer.macs, c_functions=functions)
+    """The last of ``functions(False)`` as a row kernel, the last of ``functions(True)`` as its form for parts.
+
+    All sizes are in the constants: so layers share these functions too, and the sizes of buffers say nothing.
+    """
+
+    def write(b: KernelBuilder) -> Kernel:
+        segment = b.granularity == "segment"
+        buffers = [
+            b.input("data", 1, "int8"),
+            b.output(1, "int8"),
+            b.constant("packed", constants.view(np.int8), sized=False),
+        ]
+        buffers.append(b.scratch("work", scratch, "uint8", sized=False))
+        numbers = [b.y, b.x0, b.x1, *b.row_address(0)] if segment else [b.y, b.ring_length(0)]
+        made = functions(segment)
+        b.call(made[-1].name, *(address(each, 0) for each in buffers), *numbers)
+        return b.finish(name, macs=layer.macs, c_functions=made)
+
+    return with_segment(write)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.quant import reference
 from tvm_tiny.quant.params import AddParams, DenseParams
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.dsp.add import add_function, solve_add
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.dense import BLOCK, Dense, dense_function
-from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, Window, fill_function
+from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, Window, fixed_fill_function
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach, gemm_stream
 from tvm_tiny.schedules.cortex_m.dsp.requantization import solve_layer
@@ -51,7 +51,7 @@ def dsp_dense(
     product = c_function("dense", partial(dense_function, layer=layer))
     functions = [product]
     if layer.prepared:
-        fill = c_function("fill1", partial(fill_function, window=Window(1, 1, length, 0)))
+        fill = c_function("fill1", partial(fixed_fill_function, window=Window(1, 1, length, 0)))
         functions = [fill, product, _prepare_and_multiply(fill, product)]
 
     b = KernelBuilder("tensor")
@@ -76,7 +76,7 @@ def _prepare_and_multiply(fill: CFunction, product: CFunction) -> CFunction:
             f"""static void {name}({parameters}) {{
     const int8_t* rows[1];
     rows[0] = x;
-    {fill.name}(rows, (uint32_t*)scratch, 0);
+    {fill.name}(rows, (uint32_t*)scratch, 0, NULL);
     {product.name}(stream, scratch, out);
 }}
 """
@@ -98,11 +98,22 @@ def dsp_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, 
         return None
     function = c_function("add", partial(add_function, form=form))
     by_rows = len(out_shape) == 4
-    b = KernelBuilder("row" if by_rows else "tensor")
-    shape, count = (out_shape[1:], size_of(out_shape[2:])) if by_rows else (out_shape, size_of(out_shape))
-    data = [b.input(f"data_{i}", size_of(shape), "int8") for i in range(2)]
-    out = b.output(count, "int8")
-    starts = [b.slot(i, b.y) * count if by_rows else 0 for i in range(2)]
-    inputs = [address(each, start) for each, start in zip(data, starts, strict=True)]
-    b.call(function.name, *inputs, address(out, 0), count)
-    return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
+    if not by_rows:
+        b = KernelBuilder("tensor")
+        data, out = (
+            [b.input(f"data_{i}", size_of(out_shape), "int8") for i in range(2)],
+            b.output(size_of(out_shape), "int8"),
+        )
+        b.call(function.name, *(address(each, 0) for each in (*data, out)), size_of(out_shape))
+        return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
+    width, channels = out_shape[2:]
+
+    def write(b: KernelBuilder) -> Kernel:
+        data = [b.input(f"data_{i}", size_of(out_shape[1:]), "int8") for i in range(2)]
+        out = b.output(width * channels, "int8")
+        x0, x1 = b.columns(width)
+        inputs = [address(each, b.row_offset(i, b.y, width * channels) + x0 * channels) for i, each in enumerate(data)]
+        b.call(function.name, *inputs, address(out, x0 * channels), (x1 - x0) * channels)
+        return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
+
+    return with_segment(write)

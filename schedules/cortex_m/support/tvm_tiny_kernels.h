@@ -302,6 +302,17 @@ TINYML_INLINE int32_t tinyml_mac_high(uint32_t a, uint32_t b, int32_t acc) {
 TINYML_INLINE uint32_t tinyml_negated_pair(int32_t zero_point) {
     return ((uint32_t)-zero_point & 0xFFFFU) * 0x10001U;
 }
+
+/* Prepared input: lanes o = odd - 127 of a word of bytes, and with them e = 256 * even - o. */
+TINYML_INLINE uint32_t tinyml_prepared_odd(uint32_t word) {
+    return tinyml_odd_plus(0xFF81FF81U, word);
+}
+
+TINYML_INLINE uint32_t tinyml_prepared_even(uint32_t word, uint32_t odd) {
+    uint32_t pair;
+    __asm("ssub16 %0, %1, %2" : "=r"(pair) : "r"(word << 8 & 0xFF00FF00U), "r"(odd));
+    return pair;
+}
 #else
 /* What the plain-C twins of generated assembly are written with. */
 
@@ -593,6 +604,61 @@ TINYML_INLINE int32_t tinyml_row_offset(int32_t r, int32_t first, int32_t modulu
                                         int32_t staged, int32_t line, int32_t new_row) {
     return r >= new_row ? staged + (r - new_row) * line
                         : first + (r % modulus) * outer + (r / modulus) * inner;
+}
+
+/* An input whose rows lie where tinyml_row_offset says. */
+typedef struct {
+    const int8_t* data;
+    int32_t first, modulus, outer, inner, staged, line, new_row;
+} tinyml_rows;
+
+TINYML_INLINE const int8_t* tinyml_row(const tinyml_rows* x, int32_t r) {
+    return x->data + tinyml_row_offset(r, x->first, x->modulus, x->outer, x->inner, x->staged, x->line, x->new_row);
+}
+
+/*
+ * What micro-kernels know of a convolution, in front of its packed weights. Sizes, strides and padding are in rows and
+ * columns.
+ */
+typedef struct {
+    int32_t pair_bytes;   /* of the packed weights of all whole pairs of output channels */
+    int32_t addend;       /* of requantization */
+    int32_t out_channels;
+    int32_t groups;       /* input values of an output / 4, rounded up */
+    int32_t step;         /* bytes between the windows of neighbouring outputs */
+    int32_t run_bytes;    /* of the whole words of a row of taps */
+    int32_t kernel_h;
+    int32_t rest_bits;    /* a run's last word holds that many bits too many, unless 0 */
+    int16_t height, width, channels, columns;
+    int16_t kernel_w, stride_h, stride_w, top, left, zero_point;
+    int16_t pixels;       /* most outputs of a tile */
+    int16_t strip;        /* outputs whose input is copied at a time */
+} tinyml_conv;
+
+/* The same of a depthwise convolution. */
+typedef struct {
+    int16_t height, width, channels, columns, stride_h, stride_w, top, left, zero_point, strip;
+} tinyml_depthwise;
+
+/* Columns of image rows, in pairs (kind, how many) until there are none; kind: bit i if column i of a pair is inside. */
+typedef struct {
+    int32_t channels;
+    uint32_t zero; /* four zero points */
+    int32_t spans[32];
+} tinyml_columns;
+
+typedef void tinyml_fill_tile(const int8_t* const* rows, uint32_t* x, int32_t offset, const tinyml_conv* conv);
+typedef void tinyml_multiply_tile(const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml_conv* conv);
+
+/* The functions for tiles of 1 to 4 outputs: preparing input; all pairs of output channels, an odd last one. */
+typedef struct {
+    tinyml_fill_tile* fill[4];
+    tinyml_multiply_tile *pairs[4], *single[4];
+} tinyml_tiles;
+
+/* Outputs of the next tile when so many are left: as even as possible. */
+TINYML_INLINE int32_t tinyml_tile(int32_t left, int32_t largest) {
+    return left >= 2 * largest ? largest : left > largest ? (left + 1) / 2 : left;
 }
 
 TINYML_INLINE void tinyml_copy(int8_t* to, const int8_t* from, int32_t n) {
