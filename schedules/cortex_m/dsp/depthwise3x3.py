@@ -5,7 +5,8 @@ B(x), the columns x and x + 1 of row 2, all int8 * 256 in halfwords. An output p
 for nine taps: three SMLAD on A, one SMLAD and one half on B. Five registers keep the weights, and every word is loaded
 once, because an output's sum is begun with one pair of columns and ended with the next.
 
-Outputs go to scratch four bytes apart, so that the code does not depend on how many channels there are.
+Outputs go to scratch first, four bytes apart, and from there in words: so no code depends on how many channels there
+are. A strip is short enough that its turns are all unrolled; the code is entered where as many are left.
 """
 
 from __future__ import annotations
@@ -13,10 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
-from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS, FILL_PARAMETERS, fill_body, load_pair
+from tvm_tiny.schedules.cortex_m.dsp.planes import (
+    CHANNELS,
+    FILL_PARAMETERS,
+    MISSING,
+    SPANS,
+    SUM_PARAMETERS,
+    TURNS,
+    load_pair,
+    spread_lines,
+    spread_twin,
+    walk_spans,
+)
 
 PAIR_BYTES = 12 * CHANNELS
-PARAMETERS = "const uint32_t* planes, const int32_t* constants, int8_t* out, int32_t turns"
 
 
 @dataclass(frozen=True)
@@ -25,31 +36,41 @@ class Depthwise3x3:
 
     stride : 1 or 2, along the row
     shift, low, high, zero_based : see requantization; form "positive" only
-    unroll : turns of the loop, a power of two
+    strip : most outputs at a time, even
     """
 
     stride: int
-    zero_point: int
+    strip: int
     shift: int
     low: int = -128
     high: int = 127
     zero_based: bool = False
-    unroll: int = 4
 
     @property
     def per_turn(self) -> int:
         """Outputs."""
         return 2 if self.stride == 1 else 1
 
-    def scratch_bytes(self, outputs: int) -> int:
-        """Planes of a strip, then outputs."""
-        return PAIR_BYTES * (((outputs - 1) * self.stride + 4) // 2) + CHANNELS * (outputs + outputs % 2)
+    @property
+    def most_turns(self) -> int:
+        """But for the last."""
+        return self.strip // self.per_turn - 1
+
+    @property
+    def out_at(self) -> int:
+        """Bytes of the planes, which outputs follow."""
+        return PAIR_BYTES * (((self.strip - 1) * self.stride + 4) // 2)
+
+    @property
+    def scratch_bytes(self) -> int:
+        return self.out_at + CHANNELS * self.strip
 
 
 def fill_function(name: str) -> str:
-    """C text of ``void name(columns, planes, channel, rows)``: 4 channels of 3 rows, each row from its first column
+    """C text of ``void name(strip, planes, channel, rows)``: 4 channels of 3 rows, each row from its first column
     inside the image on."""
-    prologue = ["ldmia r3, {r4, r5, r6}", "add r0, r4, r2", "add r3, r6, r2", "add r2, r5, r2", "mvn r12, #0xff00ff"]
+    body = ["push {r4-r11, lr}", f"add r7, r0, #{SPANS}", "ldmia r0, {r8, r9}", "push {r7, r8, r9}", "sub sp, #4"]
+    body += ["ldmia r3, {r4, r5, r6}", "add r0, r4, r2", "add r3, r6, r2", "add r2, r5, r2", "mvn r12, #0xff00ff"]
     columns = ("r4", "r5", "r6"), ("r7", "r8", "r9")
     slow, fast = load_pair(("r0", "r2", "r3"), columns, "r11")
     rest = ["pkhbt r10, r4, r5, lsl #16", "pkhtb r5, r5, r4, asr #16"]  # row 0 below row 1: channels 0 1, channels 2 3
@@ -61,7 +82,7 @@ def fill_function(name: str) -> str:
         rest += [f"and {t}, r12, {r}{shift}" for t, r in zip(target, source, strict=True)]
         rest += [f"stmia r1!, {{{', '.join(target)}}}"]
     twin = f"""    const int8_t* from[3];
-    const int32_t* span = columns->spans;
+    const int32_t* span = strip->spans;
     int32_t c, i, r;
     for (r = 0; r < 3; ++r) from[r] = rows[r] + channel;
     for (; span[1] != 0; span += 2) {{
@@ -72,9 +93,9 @@ def fill_function(name: str) -> str:
                 for (r = 0; r < 3; ++r) {{
                     const int32_t inside = (span[0] >> i) & 1;
                     for (c = 0; c < {CHANNELS}; ++c) {{
-                        v[i][r][c] = 256 * (inside ? from[r][c] : (int8_t)(columns->zero & 0xFFU));
+                        v[i][r][c] = 256 * (inside ? from[r][c] : (int8_t)(strip->zero & 0xFFU));
                     }}
-                    if (inside) from[r] += columns->channels;
+                    if (inside) from[r] += strip->channels;
                 }}
             }}
             for (c = 0; c < {CHANNELS}; ++c) {{
@@ -85,32 +106,43 @@ def fill_function(name: str) -> str:
         }}
     }}
 """
-    return naked_function(name, FILL_PARAMETERS, fill_body(prologue, "r1", PAIR_BYTES, slow, fast, rest), twin)
+    body += walk_spans("r1", PAIR_BYTES, slow, fast, rest, "9f") + ["9:", "add sp, #16", "pop {r4-r11, pc}"]
+    return naked_function(name, FILL_PARAMETERS, body, twin)
 
 
 def row_function(name: str, layer: Depthwise3x3) -> str:
-    """C text of the function that computes outputs of four channels:
-
-    ``void name(const uint32_t* planes, const int32_t* constants, int8_t* out, int32_t turns)``
+    """C text of the function that computes a strip of four channels: ``void name(planes, constants, out, strip)``.
 
     ``constants``: per channel multiplier, offset, three words of weights as in ``packing.depthwise3x3_constants``.
-    ``out``: channels side by side, pixels four bytes apart. ``turns``: 8 times the turns of ``per_turn`` outputs;
-    plus 1 << i when kernel row i lies outside the image, whose taps then count as the zero point.
+    ``strip``: a turn makes one or two outputs; ``turns`` are those before the last, which makes one if ``odd``. Taps in
+    missing rows count as the zero point.
     """
-    turn = (_turn_one if layer.stride == 1 else _turn_two)(layer)
-    # stack: 0 end of out, 4 entry, 8 channels left, 12 planes, 16 constants, 20 out, 24 turns
-    body = ["push {r0, r1, r2, r3, r4-r11, lr}", "lsr r4, r3, #3", f"add r5, r2, r4, lsl #{layer.per_turn + 1}"]
-    body += ["rsb r4, r4, #0", f"and r4, r4, #{layer.unroll - 1}", f"movw r6, #{4 * len(turn)}", "mul r4, r4, r6"]
-    body += ["adr.w r6, 2f + 1", "add r6, r6, r4", f"mov r7, #{CHANNELS}", "push {r5, r6, r7}", "1:"]
-    body += ["ldr r2, [sp, #16]", "ldmia r2!, {r7, r8, r9, r12, lr}", "str r2, [sp, #16]"]
+    turn, last, odd = _turn(layer, start=True), _turn(layer, start=False), _turn(layer, start=False, single=True)
+    # stack: 0 constants, 4 their end, 8 what follows unpacking, 12 entry, 16 last turn, 20 bytes of out, 24 of planes
+    # to go back, 28 out, 32 strip
+    body = ["push {r2, r3, r4-r11, lr}", "sub sp, #28", f"add r4, r1, #{5 * 4 * CHANNELS}", "strd r1, r4, [sp]"]
+    body += [f"ldr r5, [r3, #{MISSING}]", "cmp r5, #0", "adr.w r6, 7f + 1", "beq 1f", "adr.w r6, 8f + 1", "1:"]
+    body += [f"ldrd r7, r8, [r3, #{TURNS}]", "adr.w r9, 2f + 1", f"rsb r10, r7, #{layer.most_turns}"]
+    body += [f"movw r11, #{4 * len(turn)}", "mla r9, r10, r11, r9", "strd r6, r9, [sp, #8]"]
+    body += ["adr.w r9, 4f + 1"]
+    if layer.per_turn > 1:
+        body += ["cmp r8, #0", "beq 1f", "adr.w r9, 3f + 1", "1:"]
+    # bytes of out: 4 * outputs - 1, of planes: all that was read but for the channel's words
+    per = layer.per_turn
+    body += ["adds r10, r7, #1", f"lsl r11, r10, #{per + 1}", "subs r11, r11, r8, lsl #2", "subs r11, #1"]
+    body += [f"movs r6, #{PAIR_BYTES}", "mul r10, r10, r6", f"add r10, r10, #{PAIR_BYTES - 12}"]
+    body += ["str r9, [sp, #16]", "strd r11, r10, [sp, #20]", "mov r2, r1", f"add r1, r0, #{layer.out_at}", "1:"]
+    body += ["ldmia r2!, {r7, r8, r9, r12, lr}", "str r2, [sp]"]
     body += ["sxtb16 r10, r9, ror #8", "sxtb16 r9, r9", "sxtb16 r11, r12", "sxtb16 r12, r12, ror #8", "sxtb16 lr, lr"]
-    body += ["ldr r2, [sp, #24]", "ands r2, r2, #7", "bne.w 8f", "7:", "ldr r0, [sp, #12]", "ldr r1, [sp, #20]"]
-    body += ["ldmia.w r0, {r2, r3, r4}", f"add r0, r0, #{PAIR_BYTES}", *_start(layer.stride), "ldr pc, [sp, #4]"]
-    body += [".balign 4", "2:", *(turn * layer.unroll), "ldr r2, [sp]", "cmp r1, r2", "bne.w 2b"]
-    body += ["ldrd r0, r1, [sp, #8]", "ldr r3, [sp, #20]", "adds r2, #1", "adds r3, #1", "adds r1, #12"]
-    body += ["str r2, [sp]", "str r3, [sp, #20]", "subs r0, #1", "strd r0, r1, [sp, #8]", "bne.w 1b"]
-    body += ["add sp, sp, #28", "pop {r4-r11, pc}", "8:", *_missing(layer.zero_point)]
-    return naked_function(name, PARAMETERS, body, _row_twin(layer))
+    body += ["ldr pc, [sp, #8]", ".balign 4", "7:"]
+    body += ["ldmia.w r0, {r2, r3, r4}", f"add r0, r0, #{PAIR_BYTES}", *_start(layer.stride), "ldr pc, [sp, #12]"]
+    body += [".balign 4", "2:", *(turn * layer.most_turns), "ldr pc, [sp, #16]"]
+    if layer.per_turn > 1:
+        body += [".balign 4", "3:", *odd, "b.w 5f"]
+    body += [".balign 4", "4:", *last, "5:", "ldrd r2, r3, [sp, #20]", "subs r1, r1, r2", "subs r0, r0, r3"]
+    body += ["ldrd r2, r3, [sp]", "cmp r2, r3", "bne.w 1b", "subs r1, #4", "ldrd r0, r6, [sp, #28]"]
+    body += [*spread_lines("r0", "r1"), "add sp, sp, #36", "pop {r4-r11, pc}", ".balign 4", "8:", *_missing()]
+    return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
 
 
 # registers: r0 planes, r1 out, r2 r3 r4 = A A' B, r5 r6 sums, r7 multiplier, r8 offset,
@@ -127,25 +159,21 @@ def _requantize(layer: Depthwise3x3, acc: list[str]) -> list[str]:
     return [line.replace("add ", "add.w ").replace("sub ", "sub.w ") for line in lines]
 
 
-def _turn_one(layer: Depthwise3x3) -> list[str]:
-    """End two outputs, begin two; all instructions have four bytes."""
+def _turn(layer: Depthwise3x3, *, start: bool, single: bool = False) -> list[str]:
+    """End outputs (``single``: one of two), begin others; all instructions have four bytes."""
     lines = ["ldmia.w r0, {r2, r3, r4}", f"add.w r0, r0, #{PAIR_BYTES}"]
     lines += ["smlad r5, r2, r11, r5", "smlatb r5, lr, r4, r5"]
-    lines += ["smlad r6, r2, r10, r6", "smlad r6, r3, r11, r6", "smlad r6, r4, lr, r6"]
-    lines += _requantize(layer, ["r5", "r6"]) + [f"strb r5, [r1], #{CHANNELS}", f"strb r6, [r1], #{CHANNELS}"]
-    return lines + _start(1)
+    acc = ["r5"]
+    if layer.per_turn > 1 and not single:
+        lines += ["smlad r6, r2, r10, r6", "smlad r6, r3, r11, r6", "smlad r6, r4, lr, r6"]
+        acc += ["r6"]
+    lines += _requantize(layer, acc) + [f"strb {a}, [r1], #{CHANNELS}" for a in acc]
+    return lines + (_start(layer.stride) if start else [])
 
 
-def _turn_two(layer: Depthwise3x3) -> list[str]:
-    lines = ["ldmia.w r0, {r2, r3, r4}", f"add.w r0, r0, #{PAIR_BYTES}"]
-    lines += ["smlad r5, r2, r11, r5", "smlatb r5, lr, r4, r5"]
-    return lines + _requantize(layer, ["r5"]) + [f"strb r5, [r1], #{CHANNELS}"] + _start(2)
-
-
-def _missing(zero_point: int) -> list[str]:
+def _missing() -> list[str]:
     """Take rows outside the image out of the sum: their weights become 0, the zero point's share leaves the offset."""
-    pair = (zero_point * 256) & 0xFFFF
-    lines = [f"movw r3, #{pair}", f"movt r3, #{pair}"]
+    lines = ["ldr r3, [sp, #32]", f"ldrd r2, r3, [r3, #{MISSING}]"]
     weights = ("r9", "r10", "r11")
     for bit, half, clear in ((0, "b", "bfc {0}, #0, #16"), (1, "t", "uxth {0}, {0}")):
         lines += [f"tst r2, #{1 << bit}", f"beq {3 + bit}f"]
@@ -167,12 +195,14 @@ def _missing(zero_point: int) -> list[str]:
 
 def _row_twin(layer: Depthwise3x3) -> str:
     value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
-    return f"""    int32_t c, x, i, j;
+    return f"""    static const int8_t place[3][3] = {{{{0, 1, 4}}, {{2, 3, 6}}, {{5, 7, 10}}}};
+    const int32_t zero = tinyml_low((uint32_t)strip->zero_pair);
+    int8_t* outputs = (int8_t*)planes + {layer.out_at};
+    int32_t c, x, i, j;
     for (c = 0; c < {CHANNELS}; ++c) {{
         const int32_t* k = constants + 5 * c;
         const int8_t* w = (const int8_t*)(k + 2);
-        static const int8_t place[3][3] = {{{{0, 1, 4}}, {{2, 3, 6}}, {{5, 7, 10}}}};
-        for (x = 0; x < turns / 8 * {layer.per_turn}; ++x) {{
+        for (x = 0; x < strip->outputs; ++x) {{
             int32_t acc = k[1];
             for (i = 0; i < 3; ++i) {{
                 for (j = 0; j < 3; ++j) {{
@@ -180,10 +210,10 @@ def _row_twin(layer: Depthwise3x3) -> str:
                     const uint32_t* p = planes + {PAIR_BYTES // 4} * (at / 2) + 3 * c;
                     const uint32_t pair = p[i == 2 ? 2 : at % 2];
                     const int32_t v = (i == 2 ? at % 2 : i) ? tinyml_high(pair) : tinyml_low(pair);
-                    acc = tinyml_mac(w[place[i][j]], (turns >> i) & 1 ? {256 * layer.zero_point} : v, acc);
+                    acc = tinyml_mac(w[place[i][j]], (strip->missing >> i) & 1 ? zero : v, acc);
                 }}
             }}
-            out[x * {CHANNELS} + c] = (int8_t){value};
+            outputs[x * {CHANNELS} + c] = (int8_t){value};
         }}
     }}
-"""
+{spread_twin("outputs")}"""

@@ -6,7 +6,8 @@ weights lie beside them as halfword pairs; a tile loads those of a row pair with
 rows outside the image cost nothing: their pairs are left out, what they would add to the sum (the zero point) leaves
 the offset.
 
-Outputs go to scratch four bytes apart, so that the code does not depend on how many channels there are.
+Outputs go to scratch first, four bytes apart, and from there in words: so no code depends on how many channels there
+are.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
-from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
+from tvm_tiny.schedules.cortex_m.dsp.planes import (
+    CHANNELS,
+    MISSING,
+    PAIRS,
+    SUM_PARAMETERS,
+    TILES,
+    ZERO_PAIR,
+    spread_lines,
+    spread_twin,
+)
 
 _FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
-PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const int32_t* extent"
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,6 @@ class Depthwise:
     stride: int
     strip: int
     tile: int
-    zero_point: int
     shift: int
     low: int = -128
     high: int = 127
@@ -90,37 +98,41 @@ def best_tile(kernel: tuple[int, int], stride: int) -> int:
 
 
 def row_function(name: str, layer: Depthwise) -> str:
-    """Outputs of four channels of one row:
+    """A strip of four channels: ``void name(planes, constants, out, strip)``.
 
-    ``void name(uint32_t* planes, const int32_t* constants, int8_t* out, const int32_t* extent)``
-
-    ``extent``: rows, then how many tiles of ``layer.tile`` outputs, how many of one less. Rows: bit i set if kernel row
-    i is outside the image (the one after an odd last row like the last), plus 2**24 times the number of row pairs that
-    are not wholly outside; ``planes`` holds just those. ``out``: channels side by side, pixels four bytes apart. The
-    tile's code is unrolled over row pairs and entered where as many are left.
+    ``strip->missing``: bit i set if kernel row i is outside the image (the one after an odd last row like the last);
+    ``planes`` holds just the row pairs that are not wholly outside. The tile's code is unrolled over row pairs and
+    entered where as many are left.
     """
     s = layer.stride
     # stack: 0 plane of the tile, 4 weights, 8 offset, 12 multiplier, 16 out of the tile, 20 end of a loop,
-    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 out, 44 extent
-    body = ["push {r0, r1, r2, r3, r4-r11, lr}", "sub sp, sp, #32", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]"]
+    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 outputs in scratch, 44 strip, 48 out
+    body = ["push {r2, r4-r11, lr}", f"movw r2, #{layer.out_at}", "add r2, r2, r0", "push {r0, r1, r2, r3}"]
+    body += ["sub sp, sp, #32", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]"]
     body += [f"movw r4, #{CHANNELS * layer.plane_bytes}", "add r4, r4, r0", "str r4, [sp, #4]", "1:"]
-    body += ["ldr r0, [sp, #36]", "ldr r1, [sp, #4]", "ldr lr, [sp, #44]", "ldr lr, [lr]"]
+    body += ["ldr r0, [sp, #36]", "ldr r1, [sp, #4]", "ldr lr, [sp, #44]", f"ldr lr, [lr, #{MISSING}]"]
     body += ["ldmia r0!, {r2, r3}", "strd r3, r2, [sp, #8]"]
     body += _unpack(layer) + ["str r0, [sp, #36]"]
     body += ["ldr r0, [sp, #32]", "ldr r1, [sp, #40]", "str r0, [sp]", "str r1, [sp, #16]"]
     for i, t in enumerate(t for t in (layer.tile, layer.tile - 1) if t):
         head, rows, tail = _tile(layer, t)
-        body += ["ldr r5, [sp, #44]", f"ldr r3, [r5, #{4 + 4 * i}]", "cmp r3, #0", "beq.w 5f"]
+        body += ["ldr r5, [sp, #44]", f"ldr r3, [r5, #{TILES + 4 * i}]", "cmp r3, #0", "beq.w 5f"]
         body += [f"movw r2, #{t * 4 * s}", "ldr r0, [sp]", "mla r2, r3, r2, r0", "str r2, [sp, #20]"]
-        body += ["adr.w r2, 4f + 1", "ldrb r3, [r5, #3]", f"rsb r3, r3, #{layer.pairs}", f"movw r4, #{4 * len(rows)}"]
+        body += [
+            "adr.w r2, 4f + 1",
+            f"ldr r3, [r5, #{PAIRS}]",
+            f"rsb r3, r3, #{layer.pairs}",
+            f"movw r4, #{4 * len(rows)}",
+        ]
         body += ["mla r2, r3, r4, r2", "str r2, [sp, #28]", "3:", *head, ".balign 4", "4:", *(rows * layer.pairs)]
         body += [*tail, f"add r1, r1, #{t * CHANNELS}", "str r1, [sp, #16]", "ldr r0, [sp]"]
         body += [f"add r0, r0, #{t * 4 * s}", "str r0, [sp]", "ldr r2, [sp, #20]", "cmp r0, r2", "bne.w 3b", "5:"]
     body += ["ldr r0, [sp, #32]", f"add r0, r0, #{layer.plane_bytes}", "str r0, [sp, #32]"]
     body += ["ldr r1, [sp, #40]", "adds r1, #1", "str r1, [sp, #40]"]
     body += ["ldr r2, [sp, #24]", "subs r2, #1", "str r2, [sp, #24]", "bne.w 1b"]
-    body += ["add sp, sp, #48", "pop {r4-r11, pc}"]
-    return naked_function(name, PARAMETERS, body, _row_twin(layer))
+    body += ["ldr r1, [sp, #40]", "subs r1, #4", "ldrd r6, r0, [sp, #44]", *spread_lines("r0", "r1")]
+    body += ["add sp, sp, #52", "pop {r4-r11, pc}"]
+    return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
 
 
 def _unpack(layer: Depthwise) -> list[str]:
@@ -148,8 +160,7 @@ def _unpack(layer: Depthwise) -> list[str]:
     end = f"add r0, r2, #{layer.odd_bytes - 2 * count}" if width % 2 else "nop"
     lines += [end, "b.w 6f"]
     # some row of the pair is outside: what its taps add is the zero point's; it moves from the weights to the offset
-    zero = layer.zero_point * 256 & 0xFFFF
-    lines += ["8:", "push {r2, lr}", "ldr lr, [sp, #16]", f"movw r2, #{zero}"]
+    lines += ["8:", "push {r2, lr}", "ldr lr, [sp, #16]", "ldr r2, [sp, #52]", f"ldr r2, [r2, #{ZERO_PAIR}]"]
     lines += (
         ["tst r12, #1", "beq 5f"] + [f"smlabb lr, {r}, r2, lr" for r in w] + [f"bfc {r}, #0, #16" for r in w] + ["5:"]
     )
@@ -187,17 +198,18 @@ def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
     value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
-    return f"""    const int32_t rows = extent[0], outputs = extent[1] * {layer.tile} + extent[2] * {layer.tile - 1};
+    return f"""    const int32_t rows = strip->missing, zero = tinyml_low((uint32_t)strip->zero_pair);
+    int8_t* outputs = (int8_t*)planes + {layer.out_at};
     int32_t c, x, i, j;
     for (c = 0; c < {CHANNELS}; ++c) {{
         const int32_t* k = constants + {layer.record // 4} * c;
         const int8_t* w = (const int8_t*)(k + 2);
-        for (x = 0; x < outputs; ++x) {{
+        for (x = 0; x < strip->outputs; ++x) {{
             int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
             for (i = 0; i < {height}; ++i) {{
                 const int32_t inside = !((rows >> i) & 1);
                 for (j = 0; j < {width}; ++j) {{
-                    int32_t tap = {4 * half * layer.pairs} + i, v = {256 * layer.zero_point};
+                    int32_t tap = {4 * half * layer.pairs} + i, v = zero;
                     if (j < {2 * half}) {{
                         tap = {4 * half} * (i / 2) + 4 * (j / 2) + 2 * (i % 2) + j % 2;
                     }}
@@ -208,7 +220,7 @@ def _row_twin(layer: Depthwise) -> str:
                 }}
                 if (i % 2 && ((rows >> (i - 1)) & 3) != 3) at += {layer.pair_bytes // 4};
             }}
-            out[x * {CHANNELS} + c] = (int8_t){value};
+            outputs[x * {CHANNELS} + c] = (int8_t){value};
         }}
     }}
-"""
+{spread_twin("outputs")}"""

@@ -1,71 +1,36 @@
-"""Which columns of a strip of image rows lie inside the image, in pairs: what both depthwise fills walk along."""
+"""What both depthwise kernels share: planes of four channels, filled from image rows two columns at a time."""
 
 from __future__ import annotations
-
-from tvm_tiny.ops import CFunction
-from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 
 CHANNELS = 4
 """Channels at a time: bytes of a word."""
 
+FILL_PARAMETERS = "const tinyml_strip* strip, uint32_t* planes, int32_t channel, const int8_t* const* rows"
+SUM_PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const tinyml_strip* strip"
 
-def spans_function() -> CFunction:
-    """``void name(int32_t* spans, int32_t first, int32_t needed, int32_t width)``.
-
-    Writes (kind, how many pairs) for the columns first .. first + needed - 1, the last pair filled up; ends with 0
-    pairs. Kind: bit 0 if the first column of the pair is needed and inside 0 .. width - 1, bit 1 for the second.
-    """
-    return c_function("spans", _spans_text)
+# Offsets in tinyml_strip on a core with pointers of 32 bits.
+MISSING, ZERO_PAIR, OUTPUTS, TURNS, PLANE_BYTES, TILES, PAIRS, SKIP, SPANS = 8, 12, 16, 20, 28, 32, 40, 44, 48
 
 
-SPANS = 32
-"""Most numbers that ``spans_function`` writes: a window has at least one column inside and is at most 10 wide."""
+def walk_spans(planes: str, pair_bytes: int, slow: list[str], fast: list[str], rest: list[str], done: str) -> list[str]:
+    """Assembly that walks the spans of ``tinyml_strip``, from label 1 on.
 
-
-def _spans_text(name: str) -> str:
-    return f"""TINYML_KERNEL static void {name}(int32_t* spans, int32_t first, int32_t needed, int32_t width) {{
-    const int32_t begin = first < 0 ? -first : 0;
-    const int32_t end = needed < width - first ? needed : width - first;
-    int32_t g = 0;
-    while (g < (needed + 1) / 2) {{
-        const int32_t low = 2 * g >= begin && 2 * g < end ? 1 : 0;
-        const int32_t high = 2 * g + 1 >= begin && 2 * g + 1 < end ? 2 : 0;
-        const int32_t count = low + high == 3 ? end / 2 - g : 1;
-        *spans++ = low + high;
-        *spans++ = count;
-        g += count;
-    }}
-    spans[0] = 0;
-    spans[1] = 0;
-}}
-"""
-
-
-FILL_PARAMETERS = "const tinyml_columns* columns, uint32_t* planes, int32_t channel, const int8_t* const* rows"
-
-
-def fill_body(
-    prologue: list[str], planes: str, pair_bytes: int, slow: list[str], fast: list[str], rest: list[str]
-) -> list[str]:
-    """Assembly of a fill that walks the spans.
-
-    Stack: 0 end of the loop, 4 spans, 8 channels, 12 word of zero points; lr, r4 and r5 are free between pairs.
+    Stack: 0 end of the loop, 4 spans, 8 channels, 12 word of zero points; lr, r4, r5 and r6 are free between pairs.
 
     Parameters
     ----------
-    prologue : sets up pointers from r0 .. r3, of which r0 is done with
     planes : register that grows by ``pair_bytes`` with each pair
     slow : loads a pair of kind r4, not both inside; fast: a pair inside; rest: stores what was loaded
+    done : label to go to
     """
-    lines = ["push {r4-r11, lr}", "ldmia r0!, {r8, r9}", "push {r0, r8, r9}", "sub sp, #4", *prologue]
-    lines += ["1:", "ldr lr, [sp, #4]", "ldrd r4, r5, [lr], #8", "str lr, [sp, #4]", "cmp r5, #0", "beq.w 9f"]
+    lines = ["1:", "ldr lr, [sp, #4]", "ldmia lr!, {r4, r5}", "str lr, [sp, #4]", "cmp r5, #0", f"beq.w {done}"]
     lines += [f"movs r6, #{pair_bytes}", f"mla r5, r5, r6, {planes}", "str r5, [sp]", "cmp r4, #3", "beq.w 2f"]
     lines += [*slow, "b.w 5f", "2:", *fast, "5:", *rest]
-    return [*lines, "ldr lr, [sp]", f"cmp {planes}, lr", "bne.w 2b", "b.w 1b", "9:", "add sp, #16", "pop {r4-r11, pc}"]
+    return [*lines, "ldr lr, [sp]", f"cmp {planes}, lr", "bne.w 2b", "b.w 1b"]
 
 
 def load_pair(pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step: str) -> tuple[list[str], list[str]]:
-    """``slow`` and ``fast`` of ``fill_body``.
+    """``slow`` and ``fast`` of ``walk_spans``.
 
     Parameters
     ----------
@@ -83,3 +48,28 @@ def load_pair(pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step
         slow += [f"{skip} {label}f"] + [f"ldr {r}, [{p}]" for p, r in zip(pointers, column, strict=True)]
         slow += [f"add {p}, {p}, {step}" for p in pointers] + [f"{label}:"]
     return slow, fast
+
+
+def spread_lines(out: str, source: str) -> list[str]:
+    """Words next to each other, at ``source``, to where the pixels of an image lie, from ``out`` on; strip in r6."""
+    lines = [f"ldr r2, [r6, #{OUTPUTS}]", "ldr r3, [r6]", "subs r2, #4", "blt 2f"]
+    lines += ["1:", f"ldmia {source}!, {{r4, r5, r6, r7}}", f"str r4, [{out}]", f"str r5, [{out}, r3]"]
+    lines += [f"add {out}, {out}, r3, lsl #1", f"str r6, [{out}]", f"str r7, [{out}, r3]"]
+    lines += [f"add {out}, {out}, r3, lsl #1", "subs r2, #4", "bge 1b", "2:", "adds r2, #4", "beq 4f"]
+    return [
+        *lines,
+        "3:",
+        f"ldr r4, [{source}], #4",
+        f"str r4, [{out}]",
+        f"add {out}, {out}, r3",
+        "subs r2, #1",
+        "bne 3b",
+        "4:",
+    ]
+
+
+def spread_twin(temporary: str) -> str:
+    return f"""    for (x = 0; x < strip->outputs; ++x) {{
+        memcpy(out + x * strip->channels, {temporary} + {CHANNELS} * x, {CHANNELS});
+    }}
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise, best_tile
-from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise3x3_functions, depthwise_functions
+from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise_functions
 from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, reduction_order
 from tvm_tiny.schedules.cortex_m.dsp.gemm import GemmTile
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
@@ -35,6 +36,10 @@ _UNROLL = 8
 _STRIPS = (16, 8)
 _COPIED_STRIPS = (32, 16, 8, 4)
 _WIDEST_KERNEL = 10
+_CONV_SHIFTS, _DEPTHWISE_SHIFTS = (12, 8, 16, 4, 20), (8, 12, 4, 16, 20)
+"""Shifts of requantization that layers share code by, most usual first."""
+_MOST_BITS_LOST = 5
+"""Of multipliers by a smaller shift; further away constants get rare."""
 _LARGEST_SIZE = 2**15 - 1
 
 
@@ -64,7 +69,7 @@ def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
     smallest = replace(shape, pixels=min(2, possible[0]), strip=strips[-1])
     shape = next((s for s in shapes if s.scratch_bytes <= limit), smallest)
     flat = layer.weight.reshape(outputs, -1)[:, reduction_order(vertical.kernel, shape.run)]
-    plan = _solve(layer, flat)
+    plan = _solve(layer, flat, _CONV_SHIFTS)
     stream = gemm_stream(flat, p.input_zero_point, plan) if plan else None
     if plan is None or stream is None:
         return None
@@ -85,13 +90,13 @@ def dsp_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
         return None
     if kernel[1] > _WIDEST_KERNEL or kernel[0] > HIGHEST_KERNEL or not _always_inside(layer):
         return None
-    plan = _solve(layer, layer.weight.reshape(channels, -1))
+    plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
     if plan is None or plan.form != "positive":
         return None
     weight = layer.weight[..., 0].transpose(1, 2, 0)
-    limits = (p.input_zero_point, plan.shift, plan.low, plan.high, plan.zero_based)
-    stride, name = horizontal.stride, "qdepthwise_conv2d"
-    limit = scratch_limit(math.prod(layer.input_shape[1:]), math.prod((vertical.outputs, horizontal.outputs, channels)))
+    limits = (plan.shift, plan.low, plan.high, plan.zero_based)
+    stride, outputs = horizontal.stride, vertical.outputs * horizontal.outputs * channels
+    limit = scratch_limit(math.prod(layer.input_shape[1:]), outputs)
     shape = DepthwiseShape(
         (vertical.size, horizontal.size),
         channels,
@@ -99,30 +104,24 @@ def dsp_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
         (vertical.stride, stride),
         (vertical.before, horizontal.before),
         p.input_zero_point,
-        0,
     )
+    micro: list[Depthwise | Depthwise3x3]
     if kernel == (3, 3) and stride in (1, 2):
-        small = Depthwise3x3(stride, *limits)
-        strip = next((s for s in _STRIPS if small.scratch_bytes(s) <= limit), _STRIPS[-1])
-        header = replace(shape, strip=strip).header()
+        micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS]
         packed = depthwise3x3_constants(weight, p.input_zero_point, plan)
-        constants = np.concatenate([header, packed.reshape(-1)])
-        return _kernel(
-            name,
-            layer,
-            lambda segment: depthwise3x3_functions(small, strip, segment=segment),
-            constants,
-            small.scratch_bytes(strip),
-        )
-    tile = best_tile(kernel, stride)
-    whole = [Depthwise(kernel, stride, s, tile, *limits) for s in _STRIPS]
-    large = next((s for s in whole if s.scratch_bytes <= limit), whole[-1])
-    if large.plane_bytes > LARGEST_OFFSET:
+    else:
+        micro = [Depthwise(kernel, stride, strip, best_tile(kernel, stride), *limits) for strip in _STRIPS]
+        packed = depthwise_constants(weight, p.input_zero_point, plan)
+    chosen = next((m for m in micro if m.scratch_bytes <= limit), micro[-1])
+    if chosen.scratch_bytes > _LARGEST_SIZE:
         return None
-    header = replace(shape, strip=large.strip).header()
-    constants = np.concatenate([header, depthwise_constants(weight, p.input_zero_point, plan).reshape(-1)])
+    constants = np.concatenate([shape.header(chosen), packed.reshape(-1)])
     return _kernel(
-        name, layer, lambda segment: depthwise_functions(large, segment=segment), constants, large.scratch_bytes
+        "qdepthwise_conv2d",
+        layer,
+        lambda segment: depthwise_functions(chosen, segment=segment),
+        constants,
+        chosen.scratch_bytes,
     )
 
 
@@ -132,12 +131,27 @@ def _too_large(layer: ConvLayer) -> bool:
     return max(sizes) > _LARGEST_SIZE
 
 
-def _solve(layer: ConvLayer, flat: NDArray[np.int8]) -> LayerRequantization | None:
+def _solve(layer: ConvLayer, flat: NDArray[np.int8], shifts: tuple[int, ...]) -> LayerRequantization | None:
+    """Constants with the first of ``shifts`` that has some, else with the largest shift."""
     p = layer.params
     reach = accumulator_reach(flat, layer.bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
-    single = p.rounding == "single"
-    return solve_layer(layer.multiplier, layer.shift, layer.bias, reach, p.output_zero_point, clamp, single)
+    solve = partial(
+        solve_layer,
+        layer.multiplier,
+        layer.shift,
+        layer.bias,
+        reach,
+        p.output_zero_point,
+        clamp,
+        p.rounding == "single",
+    )
+    largest = -int(layer.shift.max()) + 7
+    for shift in shifts:
+        plan = solve(wanted_shift=shift) if 0 <= largest - shift <= _MOST_BITS_LOST else None
+        if plan is not None:
+            return plan
+    return solve()
 
 
 def _always_inside(layer: ConvLayer) -> bool:
