@@ -14,6 +14,7 @@ from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, 
 from tvm_tiny.schedules.cortex_m.conv2d import schedule_conv
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
+from tvm_tiny.schedules.cortex_m.mve import mve_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_channels
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, each_pixel
@@ -41,7 +42,9 @@ class DepthwiseConv2D(CortexMScheduleRule):
         layer = ConvLayer(name, replace(p, groups=input_shape[3]), input_shape, as_conv, bias, multiplier, shift)
         if outputs != input_shape[3] or outputs == 1:
             return schedule_conv(layer, cpu)
-        micro_kernel = dsp_depthwise_conv2d(layer) if cpu.has_dsp else None
+        micro_kernel = mve_depthwise_conv2d(layer) if cpu.has_mve else None
+        if micro_kernel is None and cpu.has_dsp:
+            micro_kernel = dsp_depthwise_conv2d(layer)
         return micro_kernel or with_segment(partial(_write, layer))
 
 

@@ -4,7 +4,7 @@ Each function here gives a kernel, or None where its method is not exact or does
 with SIMD instructions (``schedules.cortex_m.dsp``) or the general ones serve.
 """
 
-from tvm_tiny.schedules.cortex_m.mve.select_convolution import mve_conv2d
+from tvm_tiny.schedules.cortex_m.mve.select_convolution import mve_conv2d, mve_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.mve.select_others import mve_dense
 
-__all__ = ["mve_conv2d", "mve_dense"]
+__all__ = ["mve_conv2d", "mve_dense", "mve_depthwise_conv2d"]

@@ -17,7 +17,7 @@ from tvm_tiny.schedules.cortex_m.mve.gemm import LANES
 HEAD = 16
 """Words of ``ConvColumns.numbers``, in front of the constants of ``gemm``."""
 
-_POINTER = 8
+POINTER_BYTES = 8
 """Bytes of a pointer, at most."""
 
 
@@ -67,7 +67,7 @@ class ConvColumns:
     @property
     def _tables(self) -> int:
         """Rows and runs."""
-        return self.kernel[0] * 4 * _POINTER
+        return self.kernel[0] * 4 * POINTER_BYTES
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ _PARAMETERS = "(const tinyml_run* rows, int8_t* out, const int32_t* packed, void
 
 def columns_functions(product: CFunction, *, gathered: bool) -> tuple[CFunction, ...]:
     """As ``pointwise_function``, for any window; callees first."""
-    copy, fill = c_function("mve_copy", _copy_text), c_function("mve_fill", _fill_text)
+    copy, fill = c_function("mve_copy", _copy_text), fill_function()
     gather = c_function("mve_gather", _gather_text)
 
     def multiply() -> str:
@@ -210,6 +210,11 @@ def row_function(columns: CFunction, kernel_h: int) -> CFunction:
 """
         ),
     )
+
+
+def fill_function() -> CFunction:
+    """``void name(int8_t* to, int32_t value, int32_t size)``."""
+    return c_function("mve_fill", _fill_text)
 
 
 def _copy_text(name: str) -> str:

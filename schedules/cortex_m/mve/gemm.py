@@ -38,7 +38,7 @@ HEAD = 4
 _SUMS = (("r0", "r2", "r4", "r6"), ("r8", "r10", "r12", "lr"))
 _POINTERS = ("r3", "r5")
 # Stack frame, in bytes.
-_X, _STEPS, _REST, _RUNS_END, _CHANNELS, _LEFT, _ADDEND, _BOUNDS, _LOWER = 0, 8, 12, 16, 20, 24, 28, 32, 40
+_X, _STEPS, _REST, _RUNS_END, _CHANNELS, _LEFT, _ADDEND, _BOUNDS, _SECOND = 0, 8, 12, 16, 20, 24, 28, 32, 40
 _STREAM, _RUNS, _OUT, _COUNT, _END, _SHARED, _ZEROS, _FRAME = 44, 48, 52, 56, 60, 64, 72, 104
 
 
@@ -194,11 +194,11 @@ def _finish(gemm: Gemm, pixels: int) -> list[str]:
     for q, (a, b, c, d) in zip(vectors, _SUMS, strict=False):
         lines += [f"vmov {q}[2], {q}[0], {a}, {c}", f"vmov {q}[3], {q}[1], {b}, {d}"]
     keeps_left = not gemm.many and not gemm.rest
-    scalars = {"left": "r9" if keeps_left else "r0", "addend": "r2", "raise_high": "r4", "back": "r6", "lower": "r8"}
+    scalars = {"left": "r9" if keeps_left else "r0", "addend": "r2", "raise_high": "r4", "back": "r6", "second": "r8"}
     lines += [] if keeps_left else [f"ldr r0, [sp, #{_LEFT}]"]
     lines += [f"ldr r2, [sp, #{_ADDEND}]"] if steps.add else []
-    lines += [f"ldrd r4, r6, [sp, #{_BOUNDS}]"] if steps.high else []
-    lines += [f"ldr r8, [sp, #{_LOWER}]"] if steps.low else []
+    lines += [f"ldrd r4, r6, [sp, #{_BOUNDS}]"] if steps.raises or steps.back else []
+    lines += [f"ldr r8, [sp, #{_SECOND}]"] if steps.low or steps.raises > 1 else []
     shared = ("q2", "r12", "r10") if steps.uniform else ("q2", "q2", "q3")
     lines += [f"ldrd r10, r12, [sp, #{_SHARED}]"] if steps.uniform else []
     first, middle, last = requantize_lines(vectors, steps, shared, scalars)

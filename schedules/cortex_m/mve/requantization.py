@@ -8,7 +8,8 @@
     y = t >> 24                                  VSHR
 
 A clamp inside of int8 is a saturating addition that pushes the bound to the end of int32, and its undoing. A plan that
-counts from ``low`` (zero_based) is moved down by 128, so that eight bits hold it, and its high end is treated likewise.
+counts from ``low`` (zero_based) is moved down by 128, so that eight bits hold it, and its high end is treated likewise,
+by two additions if there are more than 127 values to go.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Steps:
     signed: bool
     uniform: bool
     add: bool
-    high: bool
+    raises: int
+    back: bool
     low: bool
 
     @property
@@ -40,7 +42,8 @@ class Steps:
 
 @dataclass(frozen=True)
 class VectorRequantization:
-    """A layer's numbers, int32: shift to the left, addend, what moves and moves back the high and the low bound;
+    """A layer's numbers, int32: shift to the left, addend; what raises the high bound, and moves it back; what raises
+    it further, or ("signed") lowers and moves back the low bound;
 
     the multiplier and the sign of all channels if uniform, else 0."""
 
@@ -49,13 +52,13 @@ class VectorRequantization:
     addend: int
     raise_high: int
     back: int
-    lower: int
+    second: int
     factor: int
     sign: int
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        head = self.left, self.addend, self.raise_high, self.back, self.lower
+        head = self.left, self.addend, self.raise_high, self.back, self.second
         return (*head, self.factor, self.sign) if self.steps.uniform else head
 
 
@@ -73,18 +76,19 @@ def vector_requantization(
     below = 0 if plan.zero_based else plan.low + 128
     addend = -(128 << plan.shift) if plan.zero_based else plan.addend
     # What is added and the product, at most 2**30, do not overflow.
-    if not (0 <= room <= 127 and 0 <= below <= 127) or abs(addend) > 2**29:
+    if not (0 <= room <= (255 if plan.zero_based else 127) and 0 <= below <= 127) or abs(addend) > 2**29:
         return None
-    back = ((128 + plan.low if plan.zero_based else 0) - room) << 24
-    back = (back + 2**31) % 2**32 - 2**31
+    raises = [min(room, 127), max(room - 127, 0)]
+    back = (128 + plan.low if plan.zero_based else 0) - room
+    back = ((back << 24) + 2**31) % 2**32 - 2**31
     same = plan.uniform if uniform is None else uniform
     ends = ((reach - bias.astype(np.int64)[:, None]) << plan.scale_bits) + plan.offsets[:, None]
-    if same and (int(np.abs(ends).max()) * int(plan.multipliers[0]) >> 31) + 2 * abs(addend) >= 2**31 - 2:
+    if same and int((np.abs(ends).max(1) * plan.multipliers >> 31).max()) + 2 * abs(addend) >= 2**31 - 2:
         return None
-    steps = Steps(plan.form == "signed", same, addend != 0, back != 0 or room != 0, below != 0)
+    steps = Steps(plan.form == "signed", same, addend != 0, sum(r > 0 for r in raises), back != 0, below != 0)
     left = 24 - plan.shift - same
     shared = (int(plan.multipliers[0]), int(plan.signs[0])) if same else (0, 0)
-    return VectorRequantization(steps, left, addend << same, room << 24, back, below << 24, *shared)
+    return VectorRequantization(steps, left, addend << same, raises[0] << 24, back, (below or raises[1]) << 24, *shared)
 
 
 def requantize_lines(
@@ -95,7 +99,7 @@ def requantize_lines(
     Parameters
     ----------
     constants : registers of offsets, signs (any, if not signed), multipliers; the last two core registers if uniform
-    scalars : registers of "left" and, where the steps ask for them, "addend", "raise_high", "back", "lower"
+    scalars : registers of "left" and, where the steps ask for them, "addend", "raise_high", "back", "second"
     """
     offset, sign, factor = constants
     first: list[str] = []
@@ -115,10 +119,12 @@ def requantize_lines(
 def bound_lines(q: str, steps: Steps, scalars: Mapping[str, str]) -> list[str]:
     """Clamp inside of int8."""
     lines: list[str] = []
-    if steps.high:
-        lines += [f"vqadd.s32 {q}, {q}, {scalars['raise_high']}", f"vadd.i32 {q}, {q}, {scalars['back']}"]
+    for name in ("raise_high", "second")[: steps.raises]:
+        lines += [f"vqadd.s32 {q}, {q}, {scalars[name]}"]
+    if steps.back:
+        lines += [f"vadd.i32 {q}, {q}, {scalars['back']}"]
     if steps.low:
-        lines += [f"vqsub.s32 {q}, {q}, {scalars['lower']}", f"vadd.i32 {q}, {q}, {scalars['lower']}"]
+        lines += [f"vqsub.s32 {q}, {q}, {scalars['second']}", f"vadd.i32 {q}, {q}, {scalars['second']}"]
     return lines
 
 
@@ -130,4 +136,4 @@ def requantize_twin(acc: str, multiplier: str, sign: str, steps: Steps, numbers:
     acc : 256 times the accumulator, plus offset
     numbers : int32 pointer to ``VectorRequantization.numbers``
     """
-    return f"tinyml_vector_requantize({acc}, {multiplier}, {sign}, {32 - steps.uniform}, {numbers})"
+    return f"tinyml_vector_requantize({acc}, {multiplier}, {sign}, {32 - steps.uniform}, {int(steps.low)}, {numbers})"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tvm_tiny.ops import Kernel
+from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
@@ -19,8 +21,15 @@ from tvm_tiny.schedules.cortex_m.mve.conv_row import (
     pointwise_function,
     row_function,
 )
+from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, NUMBERS, WORDS, Depthwise, depthwise_constants
+from tvm_tiny.schedules.cortex_m.mve.depthwise_row import OFFSETS, DepthwiseColumns, depthwise_functions
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
 from tvm_tiny.schedules.cortex_m.mve.requantization import VectorRequantization, vector_requantization
+
+LONGEST_STEP = 7
+"""Words from one window to the next one's, whose distance is an immediate offset of at most 508 bytes."""
+
+_STRIPS = (16, 12, 8, 4)
 
 
 def mve_conv2d(layer: ConvLayer) -> Kernel | None:
@@ -55,32 +64,67 @@ def mve_conv2d(layer: ConvLayer) -> Kernel | None:
         whole = [pointwise_function(product)]
     else:
         whole = list(columns_functions(product, gathered=gathered > 0))
-    functions = [product, *whole, row_function(whole[-1], kernel_h)]
+    return _row_kernel(layer, [product, *whole], packed, columns.scratch_bytes)
 
+
+def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
+    """A depthwise convolution without dilation, of at least four channels."""
+    p, (vertical, horizontal) = layer.params, layer.axes
+    channels, (kernel_h, kernel_w) = layer.input_shape[3], layer.weight.shape[1:3]
+    groups = -(-kernel_h // GROUP)
+    step = horizontal.stride * groups
+    if p.dilation != (1, 1) or channels < GROUP or kernel_w * groups > WORDS or step > LONGEST_STEP:
+        return None
+    solution = _solve(layer, uniform=kernel_w * groups > GROUP)
+    if solution is None:
+        return None
+    plan, vector = solution
+    if vector.steps.low and kernel_w * groups <= GROUP and vector.steps.signed:
+        return None  # more numbers than registers
+    kernel = Depthwise(kernel_w * groups, step, vector.steps)
+    limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
+    shape = DepthwiseColumns(
+        (vertical.size, horizontal.size),
+        channels,
+        (kernel_h, kernel_w),
+        (vertical.stride, horizontal.stride),
+        (vertical.before, horizontal.before),
+        p.input_zero_point,
+        _STRIPS[0],
+    )
+    for longest in _STRIPS:
+        count = -(-horizontal.outputs // longest)
+        strip = -(-horizontal.outputs // count)
+        strip = strip if kernel.by_channels else min(-(-strip // GROUP) * GROUP, longest)
+        shape = replace(shape, strip=strip)
+        if shape.scratch_bytes <= limit:
+            break
+    arrays, words = depthwise_constants(layer.weight[..., 0].transpose(1, 2, 0), p.input_zero_point, plan)
+    head = np.array([*shape.numbers, *vector.numbers[: OFFSETS - NUMBERS]], np.int32)
+    packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])
+    return _row_kernel(layer, list(depthwise_functions(shape, kernel)), packed, shape.scratch_bytes)
+
+
+def _row_kernel(layer: ConvLayer, functions: list[CFunction], packed: NDArray[np.int32], scratch: int) -> Kernel:
+    """The last of ``functions`` as a row kernel."""
+    vertical, horizontal = layer.axes
+    functions = [*functions, row_function(functions[-1], vertical.kernel)]
     b = KernelBuilder("row")
     data = b.input("data", math.prod(layer.input_shape[1:]), "int8")
-    out = b.output(horizontal.outputs * outputs, "int8")
-    constant = b.constant("packed", packed)
-    work = address(b.scratch("work", columns.scratch_bytes, "uint8"), 0) if columns.scratch_bytes else address(data, 0)
-    b.call(
-        functions[-1].name,
-        address(data, 0),
-        address(out, 0),
-        address(constant, 0),
-        work,
-        b.y,
-        b.ring_length(0),
-        horizontal.outputs,
-    )
+    out = b.output(horizontal.outputs * len(layer.weight), "int8")
+    buffers = [address(each, 0) for each in (data, out, b.constant("packed", packed))]
+    # A kernel without scratch memory has no use for its address.
+    buffers.append(address(b.scratch("work", scratch, "uint8") if scratch else data, 0))
+    b.call(functions[-1].name, *buffers, b.y, b.ring_length(0), horizontal.outputs)
     return b.finish(layer.name, macs=layer.macs, c_functions=functions)
 
 
-def _solve(layer: ConvLayer) -> tuple[LayerRequantization, VectorRequantization] | None:
-    """Constants, in both forms."""
+def _solve(layer: ConvLayer, *, uniform: bool | None = None) -> tuple[LayerRequantization, VectorRequantization] | None:
+    """Constants, in both forms; ``uniform`` as for ``vector_requantization``."""
     p = layer.params
     reach = accumulator_reach(layer.weight.reshape(len(layer.weight), -1), layer.bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
     single = p.rounding == "single"
     plan = solve_layer(layer.multiplier, layer.shift, layer.bias, reach, p.output_zero_point, clamp, single)
-    vector = vector_requantization(plan, layer.bias, reach) if plan else None
+    vector = vector_requantization(plan, layer.bias, reach, uniform=uniform) if plan else None
     return (plan, vector) if plan and vector else None
