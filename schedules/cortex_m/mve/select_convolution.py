@@ -25,11 +25,15 @@ from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, NUMBERS, WORDS, Dep
 from tvm_tiny.schedules.cortex_m.mve.depthwise_row import OFFSETS, DepthwiseColumns, depthwise_functions
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
 from tvm_tiny.schedules.cortex_m.mve.requantization import VectorRequantization, vector_requantization
+from tvm_tiny.schedules.cortex_m.window import Axis
 
 LONGEST_STEP = 7
 """Words from one window to the next one's, whose distance is an immediate offset of at most 508 bytes."""
 
 _STRIPS = (16, 12, 8, 4)
+
+_SHORT = 16
+"""Columns of a short row."""
 
 
 def mve_conv2d(layer: ConvLayer) -> Kernel | None:
@@ -52,7 +56,7 @@ def mve_conv2d(layer: ConvLayer) -> Kernel | None:
         horizontal.outputs,
         (channels, outputs),
         p.input_zero_point,
-        horizontal.interior,
+        _in_pairs(horizontal, gathered=gathered > 0),
         gathered,
     )
     runs = 1 if gathered else kernel_h
@@ -103,6 +107,21 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     head = np.array([*shape.numbers, *vector.numbers[: OFFSETS - NUMBERS]], np.int32)
     packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])
     return _row_kernel(layer, list(depthwise_functions(shape, kernel)), packed, shape.scratch_bytes)
+
+
+def _in_pairs(horizontal: Axis, *, gathered: bool) -> tuple[int, int]:
+    """The interior, less a column at either end if that lets pairs of pixels cover the border.
+
+    Where windows are gathered anyway, short rows are all border: that saves two parts of three.
+    """
+    start, stop = horizontal.interior
+    if not horizontal.has_border:
+        return start, stop
+    left, right = start + start % 2, horizontal.outputs - stop
+    right += right % 2
+    if left + right >= horizontal.outputs or (gathered and horizontal.outputs <= _SHORT):
+        return horizontal.outputs, horizontal.outputs
+    return left, horizontal.outputs - right
 
 
 def _row_kernel(layer: ConvLayer, functions: list[CFunction], packed: NDArray[np.int32], scratch: int) -> Kernel:
