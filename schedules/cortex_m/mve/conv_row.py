@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_tiny.ops import CFunction
+from tvm_tiny.ops import ROW_ADDRESS, CFunction
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.mve.assembly import mve_function
 from tvm_tiny.schedules.cortex_m.mve.gemm import LANES
 
-HEAD = 16
+HEAD = 17
 """Words of ``ConvColumns.numbers``, in front of the constants of ``gemm``."""
 
 POINTER_BYTES = 8
@@ -61,7 +61,7 @@ class ConvColumns:
     @property
     def scratch_bytes(self) -> int:
         if self.pointwise:
-            return 0
+            return 2 * POINTER_BYTES
         return self._tables + self.kernel[0] * (self.staged_bytes + self.gathered * self.run)
 
     @property
@@ -72,7 +72,8 @@ class ConvColumns:
     @property
     def numbers(self) -> tuple[int, ...]:
         head = (*self.input_size, *self.channels, *self.kernel, *self.strides, *self.before, self.zero_point)
-        return (*head, *self.interior, self.gathered, self._tables, self._tables + self.kernel[0] * self.staged_bytes)
+        tables = self._tables
+        return (*head, self.outputs, *self.interior, self.gathered, tables, tables + self.kernel[0] * self.staged_bytes)
 
 
 def gathered_windows(kernel_h: int, run: int, outputs: int, limit: int) -> int:
@@ -120,10 +121,10 @@ def columns_functions(product: CFunction, *, gathered: bool) -> tuple[CFunction,
         if not gathered:
             return f"{product.name}(gemm, runs, out + x * packed[3], count);"
         return f"""{{
-        int8_t* windows = (int8_t*)work + packed[15];
+        int8_t* windows = (int8_t*)work + packed[16];
         const int32_t run = packed[5] * packed[2], size = run * packed[4];
         while (count > 0) {{
-            const int32_t some = count < packed[13] ? count : packed[13];
+            const int32_t some = count < packed[14] ? count : packed[14];
             tinyml_run whole;
             for (i = 0; i < packed[4]; ++i) {{
                 {gather.name}(runs + i, windows + i * run, size, run, some);
@@ -141,9 +142,9 @@ def columns_functions(product: CFunction, *, gathered: bool) -> tuple[CFunction,
         lambda name: (
             f"""static void {name}{_PARAMETERS} {{
     tinyml_run* runs = (tinyml_run*)work + packed[4];
-    int8_t* staged = (int8_t*)work + packed[14];
+    int8_t* staged = (int8_t*)work + packed[15];
     const int32_t* gemm = packed + {HEAD};
-    const int32_t channels = packed[2], step = packed[7] * channels, inside = x0 >= packed[11] && x1 <= packed[12];
+    const int32_t channels = packed[2], step = packed[7] * channels, inside = x0 >= packed[12] && x1 <= packed[13];
     const int32_t first = x0 * packed[7] - packed[9];
     const int32_t width = (x1 - x0 - 1) * packed[7] + packed[5];
     const int32_t begin = first > 0 ? 0 : -first;
@@ -177,8 +178,8 @@ def columns_functions(product: CFunction, *, gathered: bool) -> tuple[CFunction,
         "mve_columns",
         lambda name: (
             f"""static void {name}{_PARAMETERS} {{
-    const int32_t start = packed[11] < x0 ? x0 : packed[11] < x1 ? packed[11] : x1;
-    const int32_t stop = packed[12] < start ? start : packed[12] < x1 ? packed[12] : x1;
+    const int32_t start = packed[12] < x0 ? x0 : packed[12] < x1 ? packed[12] : x1;
+    const int32_t stop = packed[13] < start ? start : packed[13] < x1 ? packed[13] : x1;
     {part.name}(rows, out, packed, work, x0, start);
     {part.name}(rows, out, packed, work, start, stop);
     {part.name}(rows, out, packed, work, stop, x1);
@@ -189,23 +190,27 @@ def columns_functions(product: CFunction, *, gathered: bool) -> tuple[CFunction,
     return (copy, fill, *((gather,) if gathered else ()), part, whole)
 
 
-def row_function(columns: CFunction, kernel_h: int) -> CFunction:
-    """``void name(const int8_t* x, int8_t* out, const int32_t* packed, void* work, int32_t y, int32_t slots,
-    int32_t outputs)``: all columns of row ``y``, input row r in slot r % slots."""
-    one = kernel_h == 1
-    parameters = (
-        "(const int8_t* x, int8_t* out, const int32_t* packed, void* work, int32_t y, int32_t slots, int32_t outputs)"
-    )
+def entry_function(columns: CFunction, *, segment: bool) -> CFunction:
+    """``void name(const int8_t* x, int8_t* out, const int32_t* packed, void* work, int32_t y, ...)``
+
+    All columns of row ``y``, ``...`` being the number of slots: input row r in slot r % slots; or part of them, ``...``
+    being x0, x1 and the numbers of ``ops.ROW_ADDRESS``.
+    """
+    more, address, part = "int32_t slots", "r % slots * (packed[1] * packed[2])", "0, packed[11]"
+    if segment:
+        more = ", ".join(f"int32_t {number}" for number in ("x0", "x1", *ROW_ADDRESS))
+        address, part = f"tinyml_row_offset(r, {', '.join(ROW_ADDRESS)})", "x0, x1"
     return c_function(
-        "mve_row",
+        "mve_segment" if segment else "mve_row",
         lambda name: (
-            f"""static void {name}{parameters} {{
-    {"tinyml_run one[1], *rows = one" if one else "tinyml_run* rows = (tinyml_run*)work"};
+            f"""static void {name}(
+    const int8_t* x, int8_t* out, const int32_t* packed, void* work, int32_t y, {more}) {{
+    tinyml_run* rows = (tinyml_run*)work;
     int32_t i, r = y * packed[6] - packed[8];
-    for (i = 0; i < {"1" if one else "packed[4]"}; ++i, ++r) {{
-        rows[i].at = r >= 0 && r < packed[0] ? x + r % slots * (packed[1] * packed[2]) : NULL;
+    for (i = 0; i < packed[4]; ++i, ++r) {{
+        rows[i].at = r >= 0 && r < packed[0] ? x + {address} : NULL;
     }}
-    {columns.name}(rows, out, packed, work, 0, outputs);
+    {columns.name}(rows, out, packed, work, {part});
 }}
 """
         ),

@@ -34,7 +34,7 @@ COLUMN = 4 * CHANNELS
 WORDS = 16
 """Words of a window, at most: four vectors of weights."""
 
-NUMBERS = 16
+NUMBERS = 15
 """Where the numbers of the requantization stand in the constants."""
 
 _SUMS = ("r0", "r2", "r4", "r6")

@@ -16,15 +16,16 @@ from tvm_tiny.schedules.cortex_m.mve.depthwise import (
     sums_function,
 )
 
-OFFSETS = 21
-"""Words in front of the offsets: sixteen of shape, five of the requantization."""
+OFFSETS = 20
+"""Words in front of the offsets: fifteen of shape, five of the requantization."""
 
 
 @dataclass(frozen=True)
 class DepthwiseColumns:
     """Shape of a depthwise convolution without dilation; pairs are (vertical, horizontal).
 
-    strip : columns of the output made from one filling of the scratch memory
+    outputs : columns of the output
+    strip : how many of them are made from one filling of the scratch memory
     """
 
     input_size: tuple[int, int]
@@ -33,6 +34,7 @@ class DepthwiseColumns:
     strides: tuple[int, int]
     before: tuple[int, int]
     zero_point: int
+    outputs: int
     strip: int
 
     @property
@@ -55,7 +57,7 @@ class DepthwiseColumns:
     @property
     def numbers(self) -> tuple[int, ...]:
         head = (*self.input_size, self.channels, self.channels, *self.kernel, *self.strides, *self.before)
-        return (*head, self.zero_point, self.strip, self.groups * COLUMN, self.tables_bytes, 0, 0)
+        return (*head, self.zero_point, self.outputs, self.strip, self.groups * COLUMN, self.tables_bytes)
 
 
 def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFunction, ...]:
@@ -65,7 +67,7 @@ def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFu
     rows = [min(GROUP, layer.kernel[0] - first) for first in range(0, layer.kernel[0], GROUP)]
     interleave = {n: interleave_function(n) for n in sorted(set(rows))}
     inner = "\n".join(
-        f"            {interleave[n].name}(runs + {GROUP * g}, at + {COLUMN * g}, packed[12], end - begin, c, lanes);"
+        f"            {interleave[n].name}(runs + {GROUP * g}, at + {COLUMN * g}, packed[13], end - begin, c, lanes);"
         for g, n in enumerate(rows)
     )
     arrays = 3 if kernel.requantize.signed else 2
@@ -75,7 +77,7 @@ def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFu
             f"""static void {name}(
     const tinyml_run* rows, int8_t* out, const int32_t* packed, void* work, int32_t x0, int32_t x1) {{
     tinyml_run* runs = (tinyml_run*)work + {layer.kernel[0]};
-    int8_t* words = (int8_t*)work + packed[13];
+    int8_t* words = (int8_t*)work + packed[14];
     int8_t* zero = words - {CHANNELS};
     const int32_t channels = packed[2];
     const int32_t* offsets = packed + {OFFSETS};
@@ -86,17 +88,17 @@ def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFu
         const int32_t first = x * packed[7] - packed[9];
         int32_t width, begin, end;
         int8_t* at;
-        some = x1 - x < packed[11] ? x1 - x : packed[11];
+        some = x1 - x < packed[12] ? x1 - x : packed[12];
         width = (some - 1) * packed[7] + packed[5];
         begin = first > 0 ? 0 : -first < width ? -first : width;
         end = first + width > packed[1] ? packed[1] - first : width;
         end = end > begin ? end : begin;
-        at = words + begin * packed[12];
+        at = words + begin * packed[13];
         if (begin > 0) {{
-            {fill.name}(words, packed[10], begin * packed[12]);
+            {fill.name}(words, packed[10], begin * packed[13]);
         }}
         if (end < width) {{
-            {fill.name}(words + end * packed[12], packed[10], (width - end) * packed[12]);
+            {fill.name}(words + end * packed[13], packed[10], (width - end) * packed[13]);
         }}
         for (i = 0; i < {layer.kernel[0]}; ++i) {{
             const int8_t* row = rows[i].at;

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny.ops import CFunction, Kernel
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach
@@ -17,9 +17,9 @@ from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, 
 from tvm_tiny.schedules.cortex_m.mve.conv_row import (
     ConvColumns,
     columns_functions,
+    entry_function,
     gathered_windows,
     pointwise_function,
-    row_function,
 )
 from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, NUMBERS, WORDS, Depthwise, depthwise_constants
 from tvm_tiny.schedules.cortex_m.mve.depthwise_row import OFFSETS, DepthwiseColumns, depthwise_functions
@@ -68,7 +68,7 @@ def mve_conv2d(layer: ConvLayer) -> Kernel | None:
         whole = [pointwise_function(product)]
     else:
         whole = list(columns_functions(product, gathered=gathered > 0))
-    return _row_kernel(layer, [product, *whole], packed, columns.scratch_bytes)
+    return _kernel("qconv2d", layer, [product, *whole], packed, columns.scratch_bytes)
 
 
 def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
@@ -94,6 +94,7 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
         (vertical.stride, horizontal.stride),
         (vertical.before, horizontal.before),
         p.input_zero_point,
+        horizontal.outputs,
         _STRIPS[0],
     )
     for longest in _STRIPS:
@@ -106,7 +107,7 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     arrays, words = depthwise_constants(layer.weight[..., 0].transpose(1, 2, 0), p.input_zero_point, plan)
     head = np.array([*shape.numbers, *vector.numbers[: OFFSETS - NUMBERS]], np.int32)
     packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])
-    return _row_kernel(layer, list(depthwise_functions(shape, kernel)), packed, shape.scratch_bytes)
+    return _kernel("qdepthwise_conv2d", layer, list(depthwise_functions(shape, kernel)), packed, shape.scratch_bytes)
 
 
 def _in_pairs(horizontal: Axis, *, gathered: bool) -> tuple[int, int]:
@@ -124,18 +125,22 @@ def _in_pairs(horizontal: Axis, *, gathered: bool) -> tuple[int, int]:
     return left, horizontal.outputs - right
 
 
-def _row_kernel(layer: ConvLayer, functions: list[CFunction], packed: NDArray[np.int32], scratch: int) -> Kernel:
-    """The last of ``functions`` as a row kernel."""
-    vertical, horizontal = layer.axes
-    functions = [*functions, row_function(functions[-1], vertical.kernel)]
-    b = KernelBuilder("row")
-    data = b.input("data", math.prod(layer.input_shape[1:]), "int8")
-    out = b.output(horizontal.outputs * len(layer.weight), "int8")
-    buffers = [address(each, 0) for each in (data, out, b.constant("packed", packed))]
-    # A kernel without scratch memory has no use for its address.
-    buffers.append(address(b.scratch("work", scratch, "uint8") if scratch else data, 0))
-    b.call(functions[-1].name, *buffers, b.y, b.ring_length(0), horizontal.outputs)
-    return b.finish(layer.name, macs=layer.macs, c_functions=functions)
+def _kernel(name: str, layer: ConvLayer, functions: list[CFunction], packed: NDArray[np.int32], scratch: int) -> Kernel:
+    """The last of ``functions`` as a row kernel, and for parts of rows.
+
+    All sizes are in the constants, so that layers share functions, and the sizes of buffers say nothing.
+    """
+
+    def write(b: KernelBuilder) -> Kernel:
+        segment = b.granularity == "segment"
+        buffers = [b.input("data", 1, "int8"), b.output(1, "int8"), b.constant("packed", packed, sized=False)]
+        buffers.append(b.scratch("work", scratch, "uint8", sized=False))
+        numbers = [b.x0, b.x1, *b.row_address(0)] if segment else [b.ring_length(0)]
+        entry = entry_function(functions[-1], segment=segment)
+        b.call(entry.name, *(address(each, 0) for each in buffers), b.y, *numbers)
+        return b.finish(name, macs=layer.macs, c_functions=[*functions, entry])
+
+    return with_segment(write)
 
 
 def _solve(layer: ConvLayer, *, uniform: bool | None = None) -> tuple[LayerRequantization, VectorRequantization] | None:
