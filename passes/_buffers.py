@@ -1,4 +1,4 @@
-"""Addresses in the emitted main function: the caller's pointers, or offsets in the workspace."""
+"""Addresses in the emitted main function: the caller's pointers, or offsets in a workspace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Buffers:
     def __init__(self, program: Program, plan: planner.Plan) -> None:
         self._program = program
         self._plan = plan
-        self._workspace = pointer("workspace", "uint8")
+        # One per memory in use; bytes of each.
+        names = ["workspace", *(f"workspace_{i}" for i in range(1, len(plan.arenas)))]
+        self._workspaces = [pointer(name, "uint8") for name in names]
+        self._sizes = {name: max(1, a.size_bytes) for name, a in zip(names, plan.arenas, strict=True)}
         self._roots = program.graph.view_roots()
         self._views: dict[tuple[str, str], tirx.Var] = {}  # (pointer name, dtype) -> buffer over it
         tensors = program.graph.tensors
@@ -31,8 +34,8 @@ class Buffers:
         self._owner = {self._roots[t]: p for t, p in self._external.items()}
 
     def parameters(self) -> list[tirx.Var]:
-        """Main's parameters: inputs and outputs that the caller owns, the workspace."""
-        return [*self._external.values(), self._workspace]
+        """Main's parameters: inputs and outputs that the caller owns, a workspace per memory."""
+        return [*self._external.values(), *self._workspaces]
 
     def inputs(self) -> list[tirx.Var]:
         """Those parameters that are inputs."""
@@ -50,8 +53,7 @@ class Buffers:
         if owner is not None:
             return tirx.address_of(self._view(owner, info.dtype)[element])
         place = stage.places.get(self._roots[tensor])
-        start = place.offset // np.dtype(info.dtype).itemsize if place else 0  # None: a tensor without bytes
-        return tirx.address_of(self._view(self._workspace, info.dtype)[start + element])
+        return self.at(info.dtype, place.offset if place else 0, element)  # None: a tensor without bytes
 
     def row(self, stage: planner.PlannedStage, tensor: int, row: Any) -> tirx.Expr:
         """Pointer to a row of an image of one batch; of a planar one in the first plane."""
@@ -71,18 +73,20 @@ class Buffers:
         place = stage.places.get(self._roots[tensor])
         return None if place is None else place.ring_rows
 
-    def scratch(self, offset: Any) -> tirx.Expr:
+    def scratch(self, offset: int) -> tirx.Expr:
         """Pointer to working memory."""
-        return self.at("uint8", 0, offset)
+        return self.at("uint8", offset)
 
     def at(self, dtype: str, offset: int, element: Any = 0) -> tirx.Expr:
-        """Pointer to an element behind (or before) the byte ``offset`` of the workspace."""
-        return tirx.address_of(self._view(self._workspace, dtype)[offset // np.dtype(dtype).itemsize + element])
+        """Pointer to an element behind (or before) the byte that the plan calls ``offset``, in a block's memory."""
+        index, start = self._plan.locate(offset)
+        view = self._view(self._workspaces[index], dtype)
+        return tirx.address_of(view[start // np.dtype(dtype).itemsize + element])
 
     def _view(self, base: tirx.Var, dtype: str) -> tirx.Var:
         key = (str(base.name), dtype)
         if key not in self._views:
-            size = max(1, self._plan.arena_bytes) if base.name == "workspace" else 1 << 30
+            size = self._sizes.get(str(base.name), 1 << 30)
             self._views[key] = tirx.decl_buffer((size,), dtype, name=f"{base.name}_{dtype}", data=base)
         return self._views[key]
 

@@ -108,24 +108,26 @@ class SegmentedGroup:
         pixel, moves = x.pixel_bytes, []
 
         def line(r: Any) -> Any:
-            return place.staging + (r - first) * place.line_bytes
+            return (r - first) * place.line_bytes
 
         if place.kept is not None:
             kept = place.kept.layout.modulus
             start = tirx.max(first, behind - kept)
             index = tirx.Var("r", "int32")
             r = start + index
-            slot = place.kept.offset + tirx.truncmod(r, kept) * place.kept.layout.outer + here * pixel
-            copy = self._move("memcpy", slot, line(r), through * pixel)
+            slot = tirx.truncmod(r, kept) * place.kept.layout.outer + here * pixel
+            copy = self._move("memcpy", (place.kept.offset, slot), (place.staging, line(r)), through * pixel)
             moves.append(tirx.For(index, 0, behind - start, tirx.ForKind.SERIAL, copy))
         index = tirx.Var("r", "int32")
         front = line(first + index)
-        shift = self._move("memmove", front, front + through * pixel, (made - there) * pixel)
+        target, source = (place.staging, front), (place.staging, front + through * pixel)
+        shift = self._move("memmove", target, source, (made - there) * pixel)
         loop = tirx.For(index, 0, behind - first, tirx.ForKind.SERIAL, shift)
         return [*moves, tirx.IfThenElse(tirx.all(tirx.Not(is_last), _int(made) > there), loop, None)]
 
-    def _move(self, function: str, target: Any, source: Any, count: Any) -> tirx.Stmt:
-        pointers = (self._buffers.scratch(target), self._buffers.scratch(source))
+    def _move(self, function: str, target: tuple[int, Any], source: tuple[int, Any], count: Any) -> tirx.Stmt:
+        """``target`` and ``source`` are (block, bytes behind its start)."""
+        pointers = (self._buffers.at("uint8", *place) for place in (target, source))
         return tirx.Evaluate(tirx.call_extern("int32", function, *pointers, count))
 
     def _first_column(self, tensor: int, q: Any) -> Any:

@@ -4,6 +4,7 @@ from tvm_tiny.targets.board import Board, Flashing, FlashTiming, Memory
 from tvm_tiny.targets.cpu import CPUS, Cpu
 from tvm_tiny.targets.load import DEFAULT_BOARD, board_names, load_board, load_board_file
 from tvm_tiny.targets.machine import MACHINES, Machine
+from tvm_tiny.targets.regions import Region
 from tvm_tiny.targets.register import register, resolve, target_config
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Flashing",
     "Machine",
     "Memory",
+    "Region",
     "board_names",
     "load_board",
     "load_board_file",

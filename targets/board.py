@@ -10,10 +10,12 @@ from typing import Literal, get_args
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.cpu import Cpu
 from tvm_tiny.targets.machine import Machine
+from tvm_tiny.targets.regions import Region, join, largest
 
-MemoryKind = Literal["flash", "sram", "dtcm", "external"]
+MemoryKind = Literal["flash", "sram", "dtcm", "external", "external_flash"]
 MEMORY_KINDS: tuple[str, ...] = get_args(MemoryKind)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_MEMORY_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ADDRESS_SPACE = 1 << 32
 
 
@@ -23,7 +25,8 @@ class Memory:
 
     Parameters
     ----------
-    kind : "flash", "sram", "dtcm" (tightly coupled, no wait states) or "external" (RAM outside the chip)
+    kind : "flash", "sram", "dtcm" (tightly coupled, no wait states), "external" (RAM outside the chip) or
+        "external_flash" (outside the chip, read in place)
     address : where the core sees it
     relative_speed : 1.0 is a memory read without wait states; 0.5 takes twice as long. A planning hint, no measurement
     """
@@ -35,6 +38,11 @@ class Memory:
     relative_speed: float
 
     def __post_init__(self) -> None:
+        if not _MEMORY_NAME.fullmatch(self.name):
+            # Linker sections and C macros are named after it.
+            raise TargetError(
+                f"memory name is {self.name!r}, expected lower-case letters, digits and '_', a letter first"
+            )
         if self.kind not in MEMORY_KINDS:
             raise TargetError(f"memory {self.name!r}: kind is {self.kind!r}, expected one of {', '.join(MEMORY_KINDS)}")
         if self.size_bytes <= 0:
@@ -53,6 +61,11 @@ class Memory:
     def end(self) -> int:
         """First address behind the memory."""
         return self.address + self.size_bytes
+
+    @property
+    def region(self) -> Region:
+        """The memory by itself."""
+        return Region(self.name, self.address, self.size_bytes, self.relative_speed, self.kind.startswith("external"))
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ class Board:
     name : like "nrf52840dk"; the TVM tag is ``tinyml/<name>``
     cpu : the core code is generated for
     memories : in any order, without overlap
-    machine : the QEMU machine that emulates it; there the linker enforces ``flash_bytes`` and ``ram_bytes``
+    machine : the QEMU machine that emulates it; there the linker enforces the sizes of the memories
     flash_timing : of the flash that code and weights are in; None: taken to be as fast as RAM
     source : what ``resolve`` takes to find it again: its name, or the path of a user's own file
     """
@@ -131,7 +144,7 @@ class Board:
             )
         for what, needed, available in (
             ("flash", self.flash_bytes, self.machine.flash_bytes),
-            ("RAM", self.ram_bytes, self.machine.ram_bytes),
+            ("RAM", sum(m.size_bytes for m in self._of_kind("sram", "dtcm")), self.machine.ram_bytes),
         ):
             if needed > available:
                 raise TargetError(
@@ -141,12 +154,26 @@ class Board:
     @property
     def flash_bytes(self) -> int:
         """Largest contiguous flash: code and constants have to fit here."""
-        return _largest_run(self._of_kind("flash"))
+        return largest(join((m.region for m in self._of_kind("flash")), mixed=True)).size_bytes
+
+    @property
+    def external_flash(self) -> Memory | None:
+        """The largest flash outside the chip, for constants."""
+        return max(self._of_kind("external_flash"), key=lambda m: m.size_bytes, default=None)
 
     @property
     def ram_bytes(self) -> int:
         """Largest contiguous on-chip RAM: .data, .bss with the arena, and the stack have to fit here."""
-        return _largest_run(self._of_kind("sram", "dtcm"))
+        return largest(r for r in self.ram_regions(mixed=True) if not r.external).size_bytes
+
+    def ram_regions(self, *, mixed: bool = False) -> tuple[Region, ...]:
+        """On-chip and external RAM, neighbours joined, the fastest first.
+
+        Parameters
+        ----------
+        mixed : also join neighbours of different speeds
+        """
+        return join((m.region for m in self._of_kind("sram", "dtcm", "external")), mixed=mixed)
 
     def _of_kind(self, *kinds: str) -> list[Memory]:
         return sorted((m for m in self.memories if m.kind in kinds), key=lambda m: m.address)
@@ -161,14 +188,3 @@ class Board:
         for low, high in pairwise(ordered):
             if high.address < low.end:
                 raise TargetError(f"memories {low.name!r} and {high.name!r} overlap")
-
-
-def _largest_run(ordered: list[Memory]) -> int:
-    """Bytes of the longest row of memories without a gap; ``ordered`` by address."""
-    best = run = 0
-    end: int | None = None
-    for memory in ordered:
-        run = run + memory.size_bytes if memory.address == end else memory.size_bytes
-        end = memory.end
-        best = max(best, run)
-    return best

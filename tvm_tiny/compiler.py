@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from tvm_tiny import aot, frontend, pipeline, planner
 from tvm_tiny.aot.c_names import check_module_name
 from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
 from tvm_tiny.aot.sources import generate_sources
+from tvm_tiny.aot.weights import place_weights
 from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
+from tvm_tiny.memories import Ways, WorkspacePool, divide, weight_homes
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
 
@@ -79,6 +81,9 @@ def compile_model(
     mac_factor: float = 1.0,
     caller_io: bool = False,
     stream_input: bool = False,
+    allow: Sequence[str] = (),
+    weights: str = "flash",
+    workspace_pools: Sequence[WorkspacePool] = (),
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -99,6 +104,10 @@ def compile_model(
     caller_io : inputs and outputs are buffers of the caller, and inputs stay as they are; by default they lie in the
         arena, where an inference may overwrite its inputs
     stream_input : the caller hands the input in row by row, and only the rows in use are kept
+    allow : what may be used beside the chip's own memories: "external", for working memory that does not fit its RAM
+        and weights that do not fit its flash
+    weights : "flash"; "ram" has those that are read most often copied to RAM at start, as many as fit
+    workspace_pools : use only these memories, in this order
     name : the model's name in reports; by default the file's
 
     Raises
@@ -120,13 +129,19 @@ def compile_model(
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(pass_config or {}):
         module, program = pipeline.lower(module, board, options)
-        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor)
+        owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
+        division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
+        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor, memories=division.ways)
+        model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
+        _check_fits(model_name, board, plan, division.ways, bool(workspace_pools))
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
-        model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
-        info = tinyml_metadata(model_name, board, pipeline.model_io(module), program, tir, plan)
-        _check_fits(info, board, plan)
-        sources = generate_sources(tir, info, module_name)
+        homes = place_weights(program, tir, weight_homes(board, plan, weights, allow, division))
+        info = tinyml_metadata(
+            model_name, board, pipeline.model_io(module), program, tir, plan, division.default, homes
+        )
+        _check_flash(info, board, allow)
+        sources = generate_sources(tir, info, module_name, homes)
     metadata = mlf_metadata(module_name, info)
     files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
     return CompiledModel(module_name, files, metadata, plan, board)
@@ -158,21 +173,38 @@ def _pass_context(config: Mapping[str, Any]) -> Any:
         ) from e
 
 
-def _check_fits(info: Mapping[str, Any], board: Board, plan: planner.Plan) -> None:
+def _check_fits(model: str, board: Board, plan: planner.Plan, ways: Ways, pooled: bool) -> None:
     """Refuse what cannot fit, before any compiler is started; the linker has the last word."""
-    if plan.ram_bytes > board.ram_bytes:
-        lines = "".join(f"\n  live at the peak: {name}, {size:,} bytes" for name, size in _largest(plan))
-        raise MemoryBudgetError(
-            f"'{info['model']}' needs {plan.ram_bytes:,} bytes of RAM ({plan.arena_bytes:,} arena, "
-            f"{plan.caller_bytes:,} inputs and outputs of the caller); board '{board.name}' has "
-            f"{board.ram_bytes:,}{lines}",
-            hints=["a board with more RAM: tvmc targets"],
-        )
-    if info["constants_bytes"] > board.flash_bytes:
+    if plan.fits:
+        return
+    lines = "".join(f"\n  live at the peak: {name}, {size:,} bytes" for name, size in _largest(plan))
+    hints = ["a board with more RAM: tvmc targets"]
+    if pooled:
+        hints = ["more or larger pools in --workspace-pools, or leave it out", *hints]
+    elif any(r.external for r in board.ram_regions()):
+        hints = ["memory outside the chip too: --allow external", *hints]
+    if pooled or len(ways[-1]) > 1:
+        lines += "".join(f"\n  room in {m.name}: {m.size_bytes:,} bytes" for m in ways[-1])
+    raise MemoryBudgetError(
+        f"'{model}' needs {plan.ram_bytes:,} bytes of RAM ({plan.arena_bytes:,} arena, "
+        f"{plan.caller_bytes:,} inputs and outputs of the caller); board '{board.name}' has "
+        f"{board.ram_bytes:,}{lines}",
+        hints=hints,
+    )
+
+
+def _check_flash(info: Mapping[str, Any], board: Board, allow: Sequence[str]) -> None:
+    inside = sum(w["bytes"] for w in info["weights"] if w["in_ram"] or w["section"] is None)
+    outside = info["constants_bytes"] - inside
+    external = board.external_flash
+    if inside > board.flash_bytes or (external and outside > external.size_bytes):
+        hints = ["a board with more flash: tvmc targets"]
+        if external and "external" not in allow:
+            hints.insert(0, "flash outside the chip too: --allow external")
         raise MemoryBudgetError(
             f"'{info['model']}' has {info['constants_bytes']:,} bytes of weights; board '{board.name}' has "
             f"{board.flash_bytes:,} bytes of flash",
-            hints=["a board with more flash: tvmc targets"],
+            hints=hints,
         )
 
 

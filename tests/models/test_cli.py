@@ -104,8 +104,10 @@ def test_the_json_report_has_the_promised_keys(archive: Path, few: Path, tmp_pat
         *("modelled_cycles", "cycle_model", "ram", "flash", "layers"),
     ]
     assert (report["model"], report["target"], report["board"]) == ("digits", "tinyml/qemu-m7", "nrf52840dk")
-    assert list(report["ram"]) == ["arena_bytes", "io_bytes", "data_bss_bytes", "stack_bytes", "total_bytes"]
-    assert list(report["flash"]) == ["code_bytes", "weights_bytes", "total_bytes"]
+    keys = ["arena_bytes", "io_bytes", "data_bss_bytes", "stack_bytes", "total_bytes", "weights_bytes", "memories"]
+    assert list(report["ram"]) == keys
+    assert list(report["flash"]) == ["code_bytes", "weights_bytes", "total_bytes", "external_bytes"]
+    assert report["ram"]["memories"] == {"sram": report["ram"]["total_bytes"]}
     keys = ["name", "op", "output_shape", "macs", "instructions", "share", "instructions_per_mac"]
     assert all(list(layer) == [*keys, "floor_instructions", "modelled_cycles"] for layer in report["layers"])
     assert sum(layer["share"] for layer in report["layers"]) == pytest.approx(1, abs=0.01)

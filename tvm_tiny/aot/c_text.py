@@ -37,16 +37,17 @@ def guarded_text(function: CFunction) -> str:
     return f"#ifndef {guard}\n#define {guard}\n{function.text}#endif\n"
 
 
-def array_declaration(name: str, array: NDArray[np.generic]) -> str:
-    """``const int8_t name[9]``, the part that declaration and definition share."""
+def array_declaration(name: str, array: NDArray[np.generic], *, writable: bool = False) -> str:
+    """``const int8_t name[9]``, the part that declaration and definition share; without const it is copied to RAM."""
     length = array.size + 1 if _as_string(array) else max(1, array.size)
-    return f"const {c_type(array.dtype.name)} {name}[{length}]"
+    return f"{'' if writable else 'const '}{c_type(array.dtype.name)} {name}[{length}]"
 
 
-def array_text(name: str, array: NDArray[np.generic]) -> str:
+def array_text(name: str, array: NDArray[np.generic], *, writable: bool = False, section: str | None = None) -> str:
     """A constant array as a C definition; values are exact, and kernels may load it by words."""
     values = array.reshape(-1)
-    head = f"TINYML_ALIGNED(8) {array_declaration(name, array)} ="
+    place = "" if section is None else f'TINYML_SECTION("{section}") '
+    head = f"TINYML_ALIGNED(8) {place}{array_declaration(name, array, writable=writable)} ="
     if _as_string(array):
         octal = [f"\\{v:03o}" for v in values.view(np.uint8).tolist()]
         lines = "".join(f'\n  "{"".join(octal[i : i + 32])}"' for i in range(0, len(octal), 32))

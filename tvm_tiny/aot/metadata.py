@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,25 +11,40 @@ import numpy as np
 from tvm_tiny import planner
 from tvm_tiny.aot.c_names import c_identifiers
 from tvm_tiny.aot.model_library_format import MLF_VERSION, TINYML_FORMAT
+from tvm_tiny.aot.weights import Home, bytes_by_home
 from tvm_tiny.ops import IoTensor, ModelIo, Program, TirProgram
 from tvm_tiny.targets import Board
 
 # The format wants a time stamp; equal inputs have to give equal bytes, so it never moves.
 _EXPORT_DATETIME = "1970-01-01 00:00:00Z"
+# A linker script that does not know it takes it for .bss, which costs speed and breaks nothing.
+SECTION_PREFIX = ".bss.tvm_tiny."
 
 
 def tinyml_metadata(
-    model: str, board: Board, io: ModelIo, program: Program, tir: TirProgram, plan: planner.Plan
+    model: str,
+    board: Board,
+    io: ModelIo,
+    program: Program,
+    tir: TirProgram,
+    plan: planner.Plan,
+    default_memories: Sequence[str],
+    weights: Mapping[str, Home],
 ) -> dict[str, Any]:
     """What inspect, run and report know of a compiled model.
 
     ``macs`` are the model file's, dead channels included; ``executed_macs`` are those of the generated code.
+    Parameters
+    ----------
+    default_memories : those that may hold stack and data, where a workspace needs no section of its own; of those in
+        use the first does, if none is in use the first of all
+    weights : home of every constant array
     """
     tensors = program.graph.tensors
     roots = program.graph.view_roots()
     names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
     described = [
-        {**_io_tensor(info, c_name, tensors[t]), "arena_offset": plan.offset(roots[t])}
+        {**_io_tensor(info, c_name, tensors[t]), **_place(plan, roots[t])}
         for info, c_name, t in zip((*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True)
     ]
     calls = _calls(program, plan)
@@ -42,7 +58,10 @@ def tinyml_metadata(
         "outputs": described[len(io.inputs) :],
         "stream": _stream(program, plan),
         "arena_bytes": plan.arena_bytes,
+        "memories": _memories(plan, default_memories),
+        "default_memory": _default_memory(plan, default_memories),
         "constants_bytes": sum(a.nbytes for a in tir.constants.values()),
+        "weights": _weights(weights, tir),
         "macs": plan.macs + sum(program.dead_macs.values()),
         "executed_macs": plan.executed_macs,
         "layers": [_layer(program, index, kernel, *calls[index]) for index, kernel in tir.steps],
@@ -80,6 +99,43 @@ def mlf_metadata(module_name: str, info: dict[str, Any]) -> dict[str, Any]:
         "tinyml": info,
     }
     return {"version": MLF_VERSION, "modules": {module_name: module}}
+
+
+def _place(plan: planner.Plan, tensor: int) -> dict[str, Any]:
+    """Where an input or output lies: offset in the arena of a memory; None where the caller owns it."""
+    offset = plan.offset(tensor)
+    index, inside = (None, None) if offset is None else plan.locate(offset)
+    return {"arena_offset": inside, "memory": None if index is None else plan.arenas[index].memory.name}
+
+
+def _weights(weights: Mapping[str, Home], tir: TirProgram) -> list[dict[str, Any]]:
+    """Homes of constants with their bytes; what is in RAM has as many bytes in flash."""
+    homes = {home.name: home for home in weights.values()}
+    return [
+        {"name": name, "bytes": size, "section": homes[name].section, "in_ram": homes[name].writable}
+        for name, size in bytes_by_home(weights, tir.constants).items()
+    ]
+
+
+def _default_memory(plan: planner.Plan, default: Sequence[str]) -> str | None:
+    used = [a.memory.name for a in plan.arenas]
+    return next((name for name in default if name in used), default[0] if default else None)
+
+
+def _memories(plan: planner.Plan, default: Sequence[str]) -> list[dict[str, Any]]:
+    """The arenas in the plan's order. One workspace has the plain name: the default memory's, else the first."""
+    names = [a.memory.name for a in plan.arenas]
+    first = next((n for n in names if n in default), names[0])
+    return [
+        {
+            "name": a.memory.name,
+            "arena_bytes": a.size_bytes,
+            "available_bytes": a.memory.size_bytes,
+            "suffix": "" if a.memory.name == first else f"_{a.memory.name}",
+            "section": None if a.memory.name in default else f"{SECTION_PREFIX}{a.memory.name}",
+        }
+        for a in plan.arenas
+    ]
 
 
 def _io_tensor(info: IoTensor, c_name: str, tensor: planner.Tensor) -> dict[str, Any]:

@@ -9,24 +9,39 @@ from typing import Any
 import jinja2
 
 from tvm_tiny.aot.c_text import array_declaration, array_text, c_type, generate_functions, guarded_text
+from tvm_tiny.aot.weights import Home
 from tvm_tiny.ops import TirProgram
 
 KERNEL_HEADER = "tvm_tiny_kernels.h"
 
 
-def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: str) -> dict[str, str]:
+def generate_sources(
+    program: TirProgram, info: Mapping[str, Any], module_name: str, weights: Mapping[str, Home]
+) -> dict[str, str]:
     """File name -> text.
 
     Parameters
     ----------
-    info : the ``tinyml`` part of the module's metadata (``aot.metadata``): model, target, inputs, outputs, arena_bytes
+    info : the ``tinyml`` part of the module's metadata (``aot.metadata``): model, target, inputs, outputs, memories
+    weights : home of every constant array
     """
     prefix = f"tvmgen_{module_name}"
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tvm_tiny.aot"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    workspaces = [_workspace(m) for m in info["memories"]]
+    ordered = sorted(workspaces, key=lambda w: bool(w["suffix"]))
+    parameter = {w["name"]: w["parameter"] for w in workspaces}
     tensors = {
-        kind: [{**t, "comment": t["name"].replace("*/", "* /"), "c_type": c_type(t["dtype"])} for t in info[kind]]
+        kind: [
+            {
+                **t,
+                "comment": t["name"].replace("*/", "* /"),
+                "c_type": c_type(t["dtype"]),
+                "workspace": parameter.get(t["memory"]),
+            }
+            for t in info[kind]
+        ]
         for kind in ("inputs", "outputs")
     }
     context = {
@@ -35,7 +50,14 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         "target": info["target"],
         "prefix": prefix,
         "macro": prefix.upper(),
-        "arena_bytes": info["arena_bytes"],
+        # In the order of main's parameters, and in that of the interface: the plain name first.
+        "workspaces": workspaces,
+        "interface": ordered,
+        "several": len(workspaces) > 1,
+        "workspace_parameters": ", ".join(f"void* {w['parameter']}" for w in ordered),
+        "workspace_names": ", ".join(w["parameter"] for w in ordered),
+        "static_workspaces": ", ".join(f"{prefix}_{w['parameter']}" for w in ordered),
+        "main_arguments": ", ".join(f"(uint8_t*){w['parameter']}" for w in workspaces),
         "io_in_arena": all(t["arena_offset"] is not None for kind in tensors.values() for t in kind),
         # Of an input that comes row by row there is only the place of the next row.
         "mapped": [(kind, tensors[kind]) for kind in (("outputs",) if info["stream"] else ("inputs", "outputs"))],
@@ -43,10 +65,12 @@ def generate_sources(program: TirProgram, info: Mapping[str, Any], module_name: 
         **tensors,
     }
     functions = generate_functions(program)
-    constants = [array_declaration(n, a) for n, a in program.constants.items()]
+    constants = [array_declaration(n, a, writable=weights[n].writable) for n, a in program.constants.items()]
     texts = [*map(guarded_text, program.c_functions), *functions.values()]
     lib0 = environment.get_template("lib0.c.j2").render(functions=texts, constants=constants, **context)
-    definitions = [array_text(n, a) for n, a in program.constants.items()]
+    definitions = [
+        array_text(n, a, writable=weights[n].writable, section=weights[n].section) for n, a in program.constants.items()
+    ]
     lib1 = environment.get_template("lib1.c.j2").render(constants=constants, definitions=definitions, **context)
     kernel_header = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support", KERNEL_HEADER)
     return {
@@ -64,3 +88,7 @@ def _row_text(stream: Mapping[str, Any], tensor: Mapping[str, Any]) -> str:
     rest = [str(d) for i, d in enumerate(tensor["shape"]) if i != stream["axis"]]
     index = ", ".join("y" if i == stream["axis"] else ":" for i in range(len(tensor["shape"])))
     return f"Row y is {tensor['c_name']}[{index}]: {tensor['dtype']} [{', '.join(rest)}]."
+
+
+def _workspace(memory: Mapping[str, Any]) -> dict[str, Any]:
+    return {**memory, "parameter": f"workspace{memory['suffix']}", "macro": memory["name"].upper()}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.cli import microtvm_options
+from tvm_tiny.cli import microtvm_options, workspace_pools
 from tvm_tiny.cli.console import format_bytes, progress, stdout_console
 from tvm_tiny.cli.output import check_output
 from tvm_tiny.errors import OptionError
@@ -60,6 +60,19 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the input comes row by row through tvmgen_NAME_push_row, so that the image never has to fit",
     )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        choices=("external",),
+        default=[],
+        help="external: memory outside the chip too, for what does not fit the board's own RAM and flash",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("flash", "ram"),
+        default="flash",
+        help="ram: the weights that are read most often are copied to RAM at start, as many as fit (%(default)s)",
+    )
     parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
     parser.add_argument(
         "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
@@ -68,6 +81,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-format", choices=("tflite", "onnx"), help="accepted; the format is seen from the file's content"
     )
+    workspace_pools.add_options(parser)
     microtvm_options.add_options(parser)
     parser.set_defaults(run=run, refused=microtvm_options.COMPILE_REFUSED)
 
@@ -84,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
 
     with progress(f"compiling {args.model.name}"):
         import tvm_tiny
+        from tvm_tiny.targets import resolve
 
+        pools = workspace_pools.parse_pools(args, resolve(args.target).clock_hz)
         compiled = tvm_tiny.compile(
             args.model,
             args.target,
@@ -96,18 +112,29 @@ def run(args: argparse.Namespace) -> int:
             fusion=args.fusion,
             caller_io=args.caller_io,
             stream_input=args.stream_input,
+            allow=args.allow,
+            weights=args.weights,
+            workspace_pools=pools,
         )
         compiled.export(args.output)
     info = compiled.report()
     console = stdout_console()
     console.print(
         f"{args.output}: {info['model']} for {info['target']} ({info['cpu']}), {len(info['layers'])} layers, "
-        f"{info['executed_macs']:,} MACs, arena {format_bytes(info['arena_bytes'])}, "
-        f"weights {format_bytes(info['constants_bytes'])}",
+        f"{info['executed_macs']:,} MACs, arena {format_bytes(info['arena_bytes'])}"
+        f"{_split(info['memories'], 'arena_bytes')}, weights {format_bytes(info['constants_bytes'])}"
+        f"{_split(info['weights'], 'bytes')}",
         markup=False,
         soft_wrap=True,
     )
     return 0
+
+
+def _split(parts: Sequence[Mapping[str, Any]], key: str) -> str:
+    """Where something lies, if in several places."""
+    if len(parts) < 2:
+        return ""
+    return " (" + ", ".join(f"{p['name']} {format_bytes(p[key])}" for p in parts) + ")"
 
 
 def parse_pass_config(assignments: Sequence[str]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ FIXED = (
 
 _BOARD_HINT = "choose the board instead: --target tinyml/BOARD (tvmc targets lists them)"
 _DUMP_HINT = "--dump-ir DIR writes the IR after every phase"
-_POOL_HINT = "memories belong to the board: a board file (.toml) can be given as --target"
+_POOL_HINT = "--weights ram copies them to RAM, --allow external puts them outside the chip"
 
 COMPILE_REFUSED = (
     Refused("--cross-compiler", "the archive holds C sources", "compile them with: tvmc micro build"),
@@ -66,7 +66,6 @@ COMPILE_REFUSED = (
     Refused("--print-pass-times", "passes are not timed"),
     Refused("--print-ir-before", "IR is not printed", _DUMP_HINT),
     Refused("--print-ir-after", "IR is not printed", _DUMP_HINT),
-    Refused("--workspace-pools*", "there is one arena", _POOL_HINT),
     Refused("--constant-pools*", "weights are const arrays in the C sources", _POOL_HINT),
     Refused("--target-*", "options of the target come from the board", _BOARD_HINT),
     Refused("--tuning-records", "kernels are not tuned"),

@@ -35,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
                 "clock_hz": b.clock_hz,
                 "flash_bytes": b.flash_bytes,
                 "ram_bytes": b.ram_bytes,
+                "memories": [
+                    {"name": m.name, "kind": m.kind, "size_bytes": m.size_bytes, "relative_speed": m.relative_speed}
+                    for m in b.memories
+                ],
                 "machine": b.machine.name,
             }
             for b in boards

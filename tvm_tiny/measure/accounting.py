@@ -7,10 +7,12 @@ harness is counted: library code is linked for the model alone, and weights are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_tiny.measure.elf import Firmware
+
+_ONE: tuple[dict[str, Any], ...] = ({"name": "", "suffix": ""},)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Ram:
     io_bytes : inputs and outputs
     data_bss_bytes : other static variables, those of library functions included
     stack_bytes : deepest use of the stack in ``tvmgen_<module>_run``
+    memories : bytes by memory, as far as they are known; stack, data and weights are in one of them
+    weights_bytes : constants that are copied to RAM at start
     io_in_arena : whether inputs and outputs are part of the arena; otherwise they are the caller's
     """
 
@@ -29,11 +33,14 @@ class Ram:
     data_bss_bytes: int | None
     stack_bytes: int | None
     io_in_arena: bool = False
+    memories: Mapping[str, int] = field(default_factory=dict)
+    weights_bytes: int = 0
 
     @property
     def total_bytes(self) -> int | None:
         """All of it; None when a part is not known."""
-        return _sum(self.arena_bytes, 0 if self.io_in_arena else self.io_bytes, self.data_bss_bytes, self.stack_bytes)
+        beside = self.weights_bytes + (0 if self.io_in_arena else self.io_bytes)
+        return _sum(self.arena_bytes, beside, self.data_bss_bytes, self.stack_bytes)
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,12 @@ class Flash:
 
     code_bytes : instructions, literals, tables of library functions, initial values of variables
     weights_bytes : the model's constants
+    external_bytes : those of them that are outside the chip
     """
 
     code_bytes: int | None
     weights_bytes: int
+    external_bytes: int = 0
 
     @property
     def total_bytes(self) -> int | None:
@@ -61,17 +70,40 @@ def account(firmware: Firmware, module: str, info: Mapping[str, Any], stack_byte
     info : the archive's ``tinyml`` metadata
     """
     size = {name: section.size_bytes for name, section in firmware.sections.items()}
-    workspace = firmware.symbols.get(f"tvmgen_{module}_workspace")
-    arena_bytes = 0 if workspace is None else workspace.size_bytes
+    arenas = {}
+    in_bss = 0
+    bss = firmware.section(".model_bss")
+    for memory in info.get("memories", _ONE):
+        workspace = firmware.symbols.get(f"tvmgen_{module}_workspace{memory['suffix']}")
+        if workspace is not None:
+            arenas[memory["name"]] = workspace.size_bytes
+            in_bss += workspace.size_bytes if bss.address <= workspace.address < bss.end else 0
     data_bytes, bss_bytes = size.get(".model_data", 0), size.get(".model_bss", 0)
-    code_bytes = sum(size.get(name, 0) for name in (".model_code", ".model_constants", ".ARM.exidx")) + data_bytes
-    ram = Ram(arena_bytes, io_bytes(info), data_bytes + bss_bytes - arena_bytes, stack_bytes, io_in_arena(info))
-    return ram, Flash(code_bytes, size.get(".model_weights", 0))
+    ends = [firmware.symbols.get(f"model_ram_weights_{end}") for end in ("start", "end")]
+    copied = ends[1].address - ends[0].address if ends[0] and ends[1] else 0
+    outside = sum(bytes_ for name, bytes_ in size.items() if name.startswith(".model_weights_"))
+    code_bytes = sum(size.get(name, 0) for name in (".model_code", ".model_constants", ".ARM.exidx"))
+    ram = _ram(info, arenas, data_bytes + bss_bytes - in_bss - copied, stack_bytes, copied)
+    weights_bytes = size.get(".model_weights", 0) + outside + copied
+    return ram, Flash(code_bytes + data_bytes - copied, weights_bytes, outside)
 
 
 def estimate(info: Mapping[str, Any]) -> tuple[Ram, Flash]:
     """What is known without a firmware: sizes from the archive's metadata."""
-    return Ram(info["arena_bytes"], io_bytes(info), None, None, io_in_arena(info)), Flash(None, info["constants_bytes"])
+    arenas = {m["name"]: int(m["arena_bytes"]) for m in info.get("memories", ())} or {"": int(info["arena_bytes"])}
+    homes = info.get("weights", ())
+    copied = sum(w["bytes"] for w in homes if w["in_ram"])
+    outside = sum(w["bytes"] for w in homes if w["section"] is not None and not w["in_ram"])
+    return _ram(info, arenas, None, None, copied), Flash(None, info["constants_bytes"], outside)
+
+
+def _ram(info: Mapping[str, Any], arenas: Mapping[str, int], data: int | None, stack: int | None, weights: int) -> Ram:
+    memories = {name: size for name, size in arenas.items() if name}
+    default = info.get("default_memory")
+    if default is not None:
+        beside = 0 if io_in_arena(info) else io_bytes(info)
+        memories[default] = memories.get(default, 0) + beside + weights + (data or 0) + (stack or 0)
+    return Ram(sum(arenas.values()), io_bytes(info), data, stack, io_in_arena(info), memories, weights)
 
 
 def io_bytes(info: Mapping[str, Any]) -> int:

@@ -69,11 +69,14 @@ class Report:
                 "data_bss_bytes": ram.data_bss_bytes,
                 "stack_bytes": ram.stack_bytes,
                 "total_bytes": ram.total_bytes,
+                "weights_bytes": ram.weights_bytes,
+                "memories": dict(ram.memories),
             },
             "flash": {
                 "code_bytes": flash.code_bytes,
                 "weights_bytes": flash.weights_bytes,
                 "total_bytes": flash.total_bytes,
+                "external_bytes": flash.external_bytes,
             },
             "layers": [layer.to_dict(self.instructions) for layer in self.layers],
         }
@@ -102,11 +105,15 @@ class Report:
         ram, flash = self.ram, self.flash
         arena, io = ("arena", ram.arena_bytes), ("inputs and outputs", ram.io_bytes)
         data, stack = (".data and .bss", ram.data_bss_bytes), ("stack", ram.stack_bytes)
-        parts = (arena, data, stack) if ram.io_in_arena else (arena, io, data, stack)
+        weights = [("weights", ram.weights_bytes)] if ram.weights_bytes else []
+        parts = [arena, *([] if ram.io_in_arena else [io]), data, *weights, stack]
         note = f" (arena with {ram.io_bytes:,} of inputs and outputs)" if ram.io_in_arena else ""
         table.add_row("RAM bytes", number(ram.total_bytes), _parts(parts) + note)
-        code, weights = ("code", flash.code_bytes), ("weights", flash.weights_bytes)
-        table.add_row("flash bytes", number(flash.total_bytes), _parts((code, weights)))
+        if len(ram.memories) > 1:
+            table.add_row("  by memory", "", _parts(tuple(ram.memories.items())))
+        inside = [("code", flash.code_bytes), ("weights", flash.weights_bytes)]
+        outside = [("of it outside the chip", flash.external_bytes)] if flash.external_bytes else []
+        table.add_row("flash bytes", number(flash.total_bytes), _parts([*inside, *outside]))
         return table
 
 

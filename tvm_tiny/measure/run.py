@@ -159,7 +159,9 @@ class _Runner:
             return None
         allowed = []
         if self._check_stores:
-            allowed = [(s.address, s.end) for s in map(firmware.section, (".model_stack", ".model_data", ".model_bss"))]
+            names = [".model_stack", ".model_data", ".model_bss"]
+            names += [name for name in firmware.sections if name.startswith(".model_memory_")]
+            allowed = [(s.address, s.end) for s in map(firmware.section, names)]
             # In the arena they are static data.
             names = [f"model_output_{i}" for i in range(len(self._info["outputs"]))]
             outputs = [firmware.symbols[name] for name in names if name in firmware.symbols]

@@ -178,5 +178,5 @@ def _accesses(graph: Graph, group: GroupSchedule, run: Run) -> Iterator[tuple[in
     for t in op.outputs:
         yield t, graph.tensors[t].size_bytes * (rows if op.kind is Kind.ROWS else total) // total
     calls = rows * (group.last_segment - group.first_segment + 1)
-    yield ("scratch", group.runs[-1].op), 2 * calls * op.scratch_bytes
+    yield ("scratch", group.runs[-1].op), 2 * calls * op.scratch(len(group.runs) > 1)
     yield ("accumulator", run.op), 2 * rows * op.accumulator_bytes

@@ -35,4 +35,10 @@ def board_facts(name: str | None) -> dict[str, Any]:
             "harness_origin": machine.host_data_address,
             "harness_bytes": min(machine.host_data_bytes, _HARNESS_BYTES),
         },
+        "memories": [
+            {"name": m.name, "address": m.address, "size_bytes": m.size_bytes, "kind": m.kind}
+            for m in board.memories
+            if m.kind != "flash"
+        ],
+        "external_bytes": max(0, machine.host_data_bytes - _HARNESS_BYTES),
     }

@@ -30,6 +30,12 @@
 #define TINYML_KERNEL
 #endif
 
+#if defined(__GNUC__) && defined(__ELF__)
+#define TINYML_SECTION(name) __attribute__((section(name)))
+#else
+#define TINYML_SECTION(name)
+#endif
+
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && defined(__arm__) && !defined(TINYML_PORTABLE)
 #define TINYML_DSP 1
 #else

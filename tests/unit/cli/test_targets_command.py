@@ -22,6 +22,8 @@ def test_the_table_lists_every_board(capsys: pytest.CaptureFixture[str]) -> None
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["targets", "--json"]) == 0
     boards = {row["target"]: row for row in json.loads(capsys.readouterr().out)}
+    sram = [(m["name"], m["size_bytes"]) for m in boards["tinyml/rp2040"].pop("memories")]
+    assert sram == [("flash", 2 << 20), ("sram", 256 << 10), ("sram4", 4096), ("sram5", 4096)]
     assert boards["tinyml/rp2040"] == {
         "target": "tinyml/rp2040",
         "description": "Raspberry Pi Pico, RP2040, Cortex-M0+",

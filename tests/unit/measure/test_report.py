@@ -41,8 +41,16 @@ def test_keys_and_means() -> None:
         "instruction_mix": {"alu": 111.5},
         "modelled_cycles": None,
         "cycle_model": None,
-        "ram": {"arena_bytes": 64, "io_bytes": 52, "data_bss_bytes": 8, "stack_bytes": 128, "total_bytes": 252},
-        "flash": {"code_bytes": 300, "weights_bytes": 64, "total_bytes": 364},
+        "ram": {
+            "arena_bytes": 64,
+            "io_bytes": 52,
+            "data_bss_bytes": 8,
+            "stack_bytes": 128,
+            "total_bytes": 252,
+            "weights_bytes": 0,
+            "memories": {},
+        },
+        "flash": {"code_bytes": 300, "weights_bytes": 64, "external_bytes": 0, "total_bytes": 364},
         "layers": [
             {
                 "name": "y",
@@ -80,9 +88,11 @@ def test_nothing_is_made_up_where_nothing_was_counted() -> None:
         "io_bytes": 52,
         "data_bss_bytes": None,
         "stack_bytes": None,
+        "weights_bytes": 0,
         "total_bytes": None,
+        "memories": {},
     }
-    assert content["flash"] == {"code_bytes": None, "weights_bytes": 64, "total_bytes": None}
+    assert content["flash"] == {"code_bytes": None, "weights_bytes": 64, "external_bytes": 0, "total_bytes": None}
     assert content["layers"][0]["instructions"] is None
 
 

@@ -17,6 +17,7 @@ else:
 _MLF_VERSION = 7
 _MAX_BYTES = 1 << 30
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECTION = re.compile(r"[A-Za-z0-9_.]+")
 _ATTRIBUTES = '__attribute__((aligned(8), section("%s")))'
 
 
@@ -70,6 +71,9 @@ def load_model(model_dir: Path) -> Model:
         ((module, content),) = modules.items()
         tinyml = content["tinyml"]
         names = [module, *(t["c_name"] for t in (*tinyml["inputs"], *tinyml["outputs"]))]
+        homes = [*tinyml.get("memories", ()), *tinyml.get("weights", ())]
+        names += [m["name"] for m in homes]
+        sections = [m["section"] for m in homes if m["section"] is not None]
         sizes = [t["size_bytes"] for t in (*tinyml["inputs"], *tinyml["outputs"])]
         if tinyml.get("stream") is not None:
             sizes.append(tinyml["stream"]["row_bytes"])
@@ -80,6 +84,8 @@ def load_model(model_dir: Path) -> Model:
         ) from error
     if not all(isinstance(n, str) and _IDENTIFIER.fullmatch(n) for n in names):
         raise ModelArchiveError(f"archive holds a name that is not a C identifier: {names}")
+    if not all(isinstance(s, str) and _SECTION.fullmatch(s) for s in sections):
+        raise ModelArchiveError(f"archive holds a name that is not a section: {sections}")
     if not all(isinstance(s, int) and s > 0 for s in sizes):
         raise ModelArchiveError(f"archive holds a tensor without size: {sizes}")
     sources = tuple(sorted((model_dir / "codegen" / "host" / "src").glob("*.c")))

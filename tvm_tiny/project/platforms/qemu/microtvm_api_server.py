@@ -12,12 +12,13 @@ HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING or not (HERE / "server.py").exists():
     from tvm_tiny.project import server
-    from tvm_tiny.project.platforms.common import archive, child, compiler, handler, options
+    from tvm_tiny.project.platforms.common import archive, child, compiler, handler, memory_map, options
 else:
     import server
-    from common import archive, child, compiler, handler, options
+    from common import archive, child, compiler, handler, memory_map, options
 
 _BOARD_FILE = "board.json"
+_STACK_BYTES, _LEAST_STACK_BYTES = 4096, 1024
 _GCC_PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
 _QEMU_PACKAGE = "qemu-system-arm"
 
@@ -42,7 +43,11 @@ class QemuHandler(handler.PlatformHandler):
             ),
             option("toolchain", type="str", optional=build, default="arm-none-eabi-", help="Prefix of the compiler."),
             option(
-                "stack_bytes", type="int", optional=build, default=4096, help="Stack of the model, in the board's RAM."
+                "stack_bytes",
+                type="int",
+                optional=build,
+                default=0,
+                help=f"Stack of the model, in the board's RAM; 0: {_STACK_BYTES}, less where RAM is full.",
             ),
             option(
                 "trap_unaligned",
@@ -89,14 +94,29 @@ class QemuHandler(handler.PlatformHandler):
         own += [f"-I{self.home / 'common'}", f"-I{self.home}"]
         sources = [self.home / name for name in ("startup.c", "semihost.c", "model_io.c", "common/link.c")]
         objects += compiler.compile_all([*command, *own], {f"harness_{s.stem}.o": s for s in sources}, self.build_dir)
-        symbols = {**board["regions"], "stack_bytes": max(0, values["stack_bytes"]) + 7 & ~7}
+        memories = memory_map.memory_map(board, model.tinyml)
+        for name, text in memories.files().items():
+            (self.build_dir / name).write_text(text, encoding="utf-8")
+        regions = {**board["regions"], "ram_bytes": memories.ram_bytes}
         link = [cc, *core, "-nostartfiles", "-Wl,--gc-sections", "-Wl,--build-id=none"]
-        link += [f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()]
-        link += [f"-T{self.home / 'firmware.ld'}", *objects, "-lm", "-Wl,-Map=firmware.map", "-o", "firmware.elf"]
+        end = [f"-T{self.home / 'firmware.ld'}", *objects, "-lm", "-Wl,-Map=firmware.map", "-o", "firmware.elf"]
+        asked = max(0, values["stack_bytes"]) + 7 & ~7
+
+        def link_with(stack_bytes: int) -> None:
+            symbols = {**regions, "stack_bytes": stack_bytes}
+            compiler.run_tool(
+                [*link, *(f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()), *end],
+                cwd=self.build_dir,
+            )
+
         try:
-            compiler.run_tool(link, cwd=self.build_dir)
+            link_with(asked or _STACK_BYTES)
         except server.MemoryOverflowError as error:
-            raise self._too_large(error.details["overflows"], board) from error
+            overflows = error.details["overflows"]
+            left = _STACK_BYTES - (overflows.get("RAM", 0) + 7 & ~7)
+            if asked or overflows.keys() != {"RAM"} or left < _LEAST_STACK_BYTES:
+                raise self._too_large(overflows, board["name"], regions, memories) from error
+            link_with(left)
 
     def start(self, values: dict[str, Any]) -> child.Child:
         firmware = self.require_built(self.build_dir / "firmware.elf")
@@ -133,13 +153,15 @@ class QemuHandler(handler.PlatformHandler):
         )
 
     @staticmethod
-    def _too_large(overflows: dict[str, int], board: dict[str, Any]) -> server.MemoryOverflowError:
-        words = {"FLASH": "flash", "RAM": "RAM"}
-        parts = [
-            f"{board['regions'][f'{region.lower()}_bytes'] + extra:,} bytes of {words.get(region, region)}, "
-            f"board '{board['name']}' has {board['regions'][f'{region.lower()}_bytes']:,}"
-            for region, extra in sorted(overflows.items())
-        ]
+    def _too_large(
+        overflows: dict[str, int], board: str, regions: dict[str, Any], memories: memory_map.MemoryMap
+    ) -> server.MemoryOverflowError:
+        known = {"FLASH": ("flash", regions["flash_bytes"]), "RAM": ("RAM", regions["ram_bytes"])}
+        known.update({r.name: (r.memory, r.size_bytes) for r in memories.regions})
+        parts = []
+        for name, extra in sorted(overflows.items()):
+            word, size = known.get(name, (name, 0))
+            parts.append(f"{size + extra:,} bytes of {word}, board '{board}' has {size:,}")
         return server.MemoryOverflowError(
             f"the model needs {'; '.join(parts)}",
             hints=["a board with more memory: tvmc targets", "less stack: --project-option stack_bytes=N"],

@@ -1,0 +1,99 @@
+"""Firmware that uses every kind of memory: right outputs, each memory's size enforced, each one counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvm_tiny import demo
+from tvm_tiny.compiler import compile_model
+from tvm_tiny.errors import MemoryBudgetError
+from tvm_tiny.measure import run_model
+from tvm_tiny.measure.elf import read_firmware
+
+pytestmark = pytest.mark.qemu
+
+BOARD = """
+description = "a little of everything"
+cpu = "cortex-m4"
+clock_hz = 100_000_000
+machine = "mps2-an386"
+memory = [
+    {{ name = "flash", kind = "flash", address = 0, size_bytes = 133_120, relative_speed = 0.8 }},
+    {{ name = "dtcm", kind = "dtcm", address = 0x1000_0000, size_bytes = {dtcm}, relative_speed = 1.0 }},
+    {{ name = "sram", kind = "sram", address = 0x2000_0000, size_bytes = {sram}, relative_speed = 0.8 }},
+    {{ name = "sdram", kind = "external", address = 0xc000_0000, size_bytes = 65_536, relative_speed = 0.2 }},
+    {{ name = "qspi", kind = "external_flash", address = 0x9000_0000, size_bytes = 65_536, relative_speed = 0.1 }},
+]
+"""
+STACK_AND_DATA_BYTES = 4608
+
+
+@pytest.fixture(autouse=True)
+def _tools(tool: Callable[[str], str]) -> None:
+    tool("arm-none-eabi-gcc")
+    tool("qemu-system-arm")
+
+
+def board(folder: Path, name: str, dtcm: int, sram: int) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(BOARD.format(dtcm=dtcm, sram=sram))
+    return path
+
+
+def test_every_memory_of_a_board(tmp_path: Path) -> None:
+    target = board(tmp_path, "everything", 400, STACK_AND_DATA_BYTES + 320)
+    with pytest.raises(MemoryBudgetError, match="room in sram: 320 bytes") as raised:
+        compile_model(demo.TFLITE, str(board(tmp_path, "little", 400, 320)))
+    assert raised.value.hints[0] == "memory outside the chip too: --allow external"
+    model = compile_model(demo.TFLITE, str(target), allow=["external"])
+    arenas = {m["name"]: m["arena_bytes"] for m in model.report()["memories"]}
+    assert list(arenas) == ["dtcm", "sram", "sdram"]
+    archive = model.export(tmp_path / "model.tar")
+    tests = dict(np.load(demo.TEST_SET))
+    project = tmp_path / "project"
+    result = run_model(
+        archive, device="qemu", inputs={"inputs": tests["inputs"][:3]}, project_dir=project, check_stores=True
+    )
+    (outputs,) = result.outputs.values()
+    np.testing.assert_array_equal(outputs, tests["outputs"][:3])
+
+    ram, flash = result.report.ram, result.report.flash
+    assert sum(ram.memories.values()) == ram.total_bytes
+    assert ram.memories["dtcm"] == arenas["dtcm"]
+    assert ram.memories["sdram"] == arenas["sdram"]
+    assert ram.memories["sram"] == arenas["sram"] + (ram.stack_bytes or 0) + (ram.data_bss_bytes or 0)
+    assert 0 < flash.external_bytes < flash.weights_bytes
+    sections = read_firmware(project / "build/firmware.elf").sections
+    assert sections[".model_memory_dtcm"].size_bytes >= arenas["dtcm"]
+    assert sections[".model_weights_qspi"].address > sections[".model_memory_sdram"].address
+
+    # The same model on a board with less of one memory: the linker refuses it.
+    small = board(tmp_path, "small", 256, STACK_AND_DATA_BYTES + 320)
+    with pytest.raises(MemoryBudgetError, match=r"needs \d+ bytes of dtcm, board 'small' has 256"):
+        run_model(archive, device="qemu", board=str(small), inputs={"inputs": tests["inputs"][:1]})
+
+
+def test_weights_in_ram_and_a_stack_that_takes_what_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "tight.toml"
+    path.write_text(
+        "\n".join(line for line in board(tmp_path, "x", 8, 9728).read_text().splitlines() if "dtcm" not in line)
+    )
+    model = compile_model(demo.TFLITE, str(path), weights="ram")
+    archive = model.export(tmp_path / "model.tar")
+    tests = dict(np.load(demo.TEST_SET))
+    project = tmp_path / "project"
+    result = run_model(archive, device="qemu", inputs={"inputs": tests["inputs"][:2]}, project_dir=project)
+    (outputs,) = result.outputs.values()
+    np.testing.assert_array_equal(outputs, tests["outputs"][:2])
+    assert result.report.ram.weights_bytes >= 3900
+    assert result.report.flash.weights_bytes >= result.report.ram.weights_bytes
+    # Compiled for a roomy stack, run where there is less.
+    less = tmp_path / "less.toml"
+    less.write_text(path.read_text().replace("9728", "7600"))
+    folder = tmp_path / "less"
+    run_model(archive, device="qemu", board=str(less), inputs={"inputs": tests["inputs"][:1]}, project_dir=folder)
+    assert 1024 <= read_firmware(folder / "build/firmware.elf").sections[".model_stack"].size_bytes < 4096
