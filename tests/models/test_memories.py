@@ -32,7 +32,7 @@ def source(model: CompiledModel, name: str) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_in_tiny_memories(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     network = data.draw(networks())
@@ -70,6 +70,14 @@ def test_spilling_and_who_owns_what(tmp_path: Path) -> None:
     assert "tvmgen_three_run_in(void* workspace, void* workspace_fast0, void* workspace_fast1)" in header
     assert f"#define TVMGEN_THREE_FAST0_WORKSPACE_POOL_SIZE {arenas(models[1])['fast0']}\n" in header
     assert '#define TVMGEN_THREE_SECTION_FAST1 ".bss.tvm_tiny.fast1"' in header
+
+
+def test_rows_pushed_into_several_memories(tmp_path: Path) -> None:
+    streamed = compile_model(
+        residual_network(), BOARD, module_name="rows", stream_input=True, workspace_pools=pools(600)
+    )
+    assert len(arenas(streamed)) == 2
+    assert assert_same([compile_model(residual_network(), BOARD, module_name="plain"), streamed], tmp_path)
 
 
 def test_the_callers_workspaces(tmp_path: Path) -> None:

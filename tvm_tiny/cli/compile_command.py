@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tvm_tiny.cli import microtvm_options, workspace_pools
-from tvm_tiny.cli.console import format_bytes, progress, stdout_console
+from tvm_tiny.cli.console import format_bytes, format_parts, progress, stdout_console
 from tvm_tiny.cli.output import check_output
 from tvm_tiny.errors import OptionError
 
@@ -122,19 +122,12 @@ def run(args: argparse.Namespace) -> int:
     console.print(
         f"{args.output}: {info['model']} for {info['target']} ({info['cpu']}), {len(info['layers'])} layers, "
         f"{info['executed_macs']:,} MACs, arena {format_bytes(info['arena_bytes'])}"
-        f"{_split(info['memories'], 'arena_bytes')}, weights {format_bytes(info['constants_bytes'])}"
-        f"{_split(info['weights'], 'bytes')}",
+        f"{format_parts(info['memories'], 'arena_bytes')}, weights {format_bytes(info['constants_bytes'])}"
+        f"{format_parts(info['weights'], 'bytes')}",
         markup=False,
         soft_wrap=True,
     )
     return 0
-
-
-def _split(parts: Sequence[Mapping[str, Any]], key: str) -> str:
-    """Where something lies, if in several places."""
-    if len(parts) < 2:
-        return ""
-    return " (" + ", ".join(f"{p['name']} {format_bytes(p[key])}" for p in parts) + ")"
 
 
 def parse_pass_config(assignments: Sequence[str]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,3 +50,10 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 def format_bytes(n: int) -> str:
     """``301,056 B``: exact, with separators; budgets are in bytes, so nothing is rounded to KB."""
     return f"{n:,} B"
+
+
+def format_parts(parts: Sequence[Mapping[str, Any]], key: str) -> str:
+    """Where bytes lie, if in several places: `` (dtcm 700 B, sram 468 B)``; parts have a "name" and bytes at ``key``."""
+    if len(parts) < 2:
+        return ""
+    return " (" + ", ".join(f"{p['name']} {format_bytes(p[key])}" for p in parts) + ")"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.cli.console import format_bytes, stdout_console
+from tvm_tiny.cli.console import format_bytes, format_parts, stdout_console
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -81,7 +81,8 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     floor = sum(layer["floor_instructions"] for layer in info["layers"])
     console.print(
         f"MACs {info['executed_macs']:,} executed of the model's {info['macs']:,}; floor {floor:,} instructions; "
-        f"arena {format_bytes(info['arena_bytes'])}, "
+        f"arena {format_bytes(info['arena_bytes'])}"
+        f"{format_parts(info['memories'], 'arena_bytes')}, "
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,
     )
