@@ -53,7 +53,7 @@ def format_bytes(n: int) -> str:
 
 
 def format_parts(parts: Sequence[Mapping[str, Any]], key: str) -> str:
-    """Where bytes lie, if in several places: `` (dtcm 700 B, sram 468 B)``; parts have a "name" and bytes at ``key``."""
+    """Where bytes lie, if in several places: `` (dtcm 700 B, sram 468 B)``; parts have "name", bytes at ``key``."""
     if len(parts) < 2:
         return ""
     return " (" + ", ".join(f"{p['name']} {format_bytes(p[key])}" for p in parts) + ")"
