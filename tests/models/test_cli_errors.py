@@ -95,7 +95,7 @@ def test_a_model_too_large_for_the_board(
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize(("flash", "ram", "what"), [(6000, 1 << 16, "flash"), (1 << 20, 2048, "RAM")])
+@pytest.mark.parametrize(("flash", "ram", "what"), [(6000, 1 << 16, "flash"), (1 << 20, 1536, "RAM")])
 def test_the_linker_enforces_the_board_s_sizes(
     flash: int, ram: int, what: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

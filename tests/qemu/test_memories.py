@@ -97,3 +97,26 @@ def test_weights_in_ram_and_a_stack_that_takes_what_is_left(tmp_path: Path) -> N
     folder = tmp_path / "less"
     run_model(archive, device="qemu", board=str(less), inputs={"inputs": tests["inputs"][:1]}, project_dir=folder)
     assert 1024 <= read_firmware(folder / "build/firmware.elf").sections[".model_stack"].size_bytes < 4096
+
+
+def test_a_network_of_wide_images_in_32_kb(shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "ram32k.toml"
+    text = board(tmp_path, "x", 8, 32 << 10).read_text().replace("133_120", "524_288")
+    path.write_text("\n".join(line for line in text.splitlines() if "dtcm" not in line))
+    vectors = np.load(shared_file("vectors/vww96_int8.npz"))
+    archive = compile_model(shared_file("models/vww96_int8.tflite"), str(path)).export(tmp_path / "model.tar")
+    result = run_model(archive, device="qemu", inputs={"inputs": vectors["inputs"][:1]})
+    (outputs,) = result.outputs.values()
+    np.testing.assert_array_equal(outputs, vectors["outputs"][:1])
+    assert (result.report.ram.total_bytes or 0) <= 32 << 10
+
+
+@pytest.mark.slow
+def test_mobilenet_in_the_ram_of_the_disco_board(shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    vectors = np.load(shared_file("vectors/mobilenet_v2_224_int8.npz"))
+    model = compile_model(shared_file("models/mobilenet_v2_224_int8.tflite"), "stm32f746g_disco", allow=["external"])
+    assert {m["name"] for m in model.report()["memories"]} <= {"dtcm", "sram1_sram2", "dtcm_sram1_sram2"}
+    result = run_model(model.export(tmp_path / "model.tar"), device="qemu", inputs={"inputs": vectors["inputs"][:1]})
+    (outputs,) = result.outputs.values()
+    np.testing.assert_array_equal(outputs, vectors["outputs"][:1])
+    assert (result.report.ram.total_bytes or 0) <= 320 << 10
