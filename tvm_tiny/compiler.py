@@ -17,6 +17,7 @@ from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
 from tvm_tiny.memories import Ways, WorkspacePool, divide, weight_homes
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
+from tvm_tiny.usmp import take_usmp
 
 # What a user says -> what the planner may do.
 FUSIONS: Mapping[str, planner.Fusion] = {"auto": "columns", "rows": "rows", "off": "off"}
@@ -95,7 +96,7 @@ def compile_model(
     rounding : "tflm" rounds twice, as TFLite Micro and CMSIS-NN do; "single" rounds once
     quantized_io : leave out QUANTIZE and DEQUANTIZE at the edges; inputs and outputs are int8
     module_name : part of the C names
-    pass_config : options of TVM's ``PassContext``
+    pass_config : options of TVM's ``PassContext``, and microTVM's ``tir.usmp.*``
     dump_ir : folder that gets the IR after every phase
     fusion : "auto" runs operators interleaved where that saves memory, row by row or a few columns at a time; "rows"
         takes whole rows only; "off" runs one operator after the other
@@ -120,14 +121,21 @@ def compile_model(
         raise OptionError(f"--rounding {rounding!r} is unknown", hints=[f"choose one of {', '.join(ROUNDINGS)}"])
     if fusion not in FUSIONS:
         raise OptionError(f"--fusion {fusion!r} is unknown", hints=[f"choose one of {', '.join(FUSIONS)}"])
+    check_module_name(module_name)
+    own_config, workspace_io = take_usmp(pass_config or {})
+    if caller_io and workspace_io:
+        raise OptionError(
+            "--caller-io and --pass-config tir.usmp.use_workspace_io=1 exclude each other",
+            hints=["leave out one of them"],
+        )
+    caller_io = caller_io or workspace_io is False
     if stream_input:
         _check_stream(fusion, caller_io)
-    check_module_name(module_name)
     board = resolve(target)
     ir_folder = None if dump_ir is None else Path(dump_ir)
     options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input)
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
-    with _pass_context(pass_config or {}):
+    with _pass_context(own_config):
         module, program = pipeline.lower(module, board, options)
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)

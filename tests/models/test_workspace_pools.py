@@ -11,6 +11,7 @@ import pytest
 from tvm_tiny import demo
 from tvm_tiny.cli.main import build_parser, main
 from tvm_tiny.cli.workspace_pools import parse_pools
+from tvm_tiny.compiler import compile_model
 from tvm_tiny.errors import OptionError
 from tvm_tiny.memories import WorkspacePool
 
@@ -85,6 +86,42 @@ def test_compile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert "error: --workspace-pools itcm: board 'stm32h743' has no such memory, and no size is given" in err
     assert "dtcm, axi_sram" in err
+
+
+@pytest.mark.parametrize(
+    ("config", "owned"),
+    [
+        ({"tir.usmp.enable": True, "tir.usmp.algorithm": "hill_climb"}, False),
+        ({"tir.usmp.use_workspace_io": 1}, False),
+        ({"tir.usmp.use_workspace_io": False}, True),
+    ],
+)
+def test_usmp_options_that_can_be_honoured(config: dict[str, Any], owned: bool) -> None:
+    model = compile_model(demo.TFLITE, pass_config=config)
+    assert (model.report()["inputs"][0]["arena_offset"] is None) == owned
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"tir.usmp.enable": 0}, "tir.usmp.enable=0: working memory is always planned"),
+        ({"tir.usmp.algorithm": "best"}, "tir.usmp.algorithm=best: expected one of greedy_by_size"),
+        ({"tir.usmp.custom_algorithm": "mine"}, "custom_algorithm=mine: the planner also decides"),
+        ({"tir.usmp.use_workspace_io": "maybe"}, "use_workspace_io=maybe: expected true or false"),
+        ({"tir.usmp.other": 1}, "tir.usmp.other=1: there is no such option; known: tir.usmp.enable"),
+    ],
+)
+def test_usmp_options_that_cannot(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f"--pass-config .*{message}") as raised:
+        compile_model(demo.TFLITE, pass_config=config)
+    assert raised.value.hints == (f"leave {next(iter(config))} out",)
+
+
+def test_usmp_options_that_contradict() -> None:
+    with pytest.raises(
+        OptionError, match="--caller-io and --pass-config tir.usmp.use_workspace_io=1 exclude each other"
+    ):
+        compile_model(demo.TFLITE, caller_io=True, pass_config={"tir.usmp.use_workspace_io": 1})
 
 
 def test_targets_lists_memories(capsys: pytest.CaptureFixture[str]) -> None:
