@@ -29,7 +29,7 @@ class _Filled:
     bytes: int
 
 
-def distribute(graph: Graph, placement: Placement, ways: Sequence[Sequence[Memory]]) -> Placement:
+def distribute(graph: Graph, placements: Sequence[Placement], ways: Sequence[Sequence[Memory]]) -> Placement:
     """Give every block a memory.
 
     Where all fits the first memory of a way, it is one arena there. Otherwise blocks go by how often each of their
@@ -37,18 +37,21 @@ def distribute(graph: Graph, placement: Placement, ways: Sequence[Sequence[Memor
 
     Parameters
     ----------
+    placements : to choose from, the best first; a later one is taken where it fits a way that those before it do not
     ways : to divide the RAM into memories, each in order of preference; the first that everything fits is taken. Where
-        nothing fits, all is one arena in the largest memory of the last way, which is then too small
+        nothing fits, the smallest placement is one arena in the largest memory of the last way, which is then too small
     """
     for way in ways:
-        if placement.arena <= way[0].size_bytes:
-            return replace(placement, arenas=(Arena(way[0], 0, placement.arena),))
-        found = _split(graph, placement, way) if len(way) > 1 else None
-        if found:
-            return found
+        for placement in placements:
+            if placement.arena <= way[0].size_bytes:
+                return replace(placement, arenas=(Arena(way[0], 0, placement.arena),))
+            found = _split(graph, placement, way) if len(way) > 1 else None
+            if found:
+                return found
     if not ways:
-        return placement
-    return replace(placement, arenas=(Arena(max(ways[-1], key=lambda m: m.size_bytes), 0, placement.arena),))
+        return placements[0]
+    smallest = min(placements, key=lambda p: p.arena)
+    return replace(smallest, arenas=(Arena(max(ways[-1], key=lambda m: m.size_bytes), 0, smallest.arena),))
 
 
 def _split(graph: Graph, placement: Placement, way: Sequence[Memory]) -> Placement | None:

@@ -47,7 +47,7 @@ def plan_memory(
     graph = without_views(graph)
     alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
     if fusion == "off" or not graph.ops:
-        return assemble(graph, distribute(graph, solve_placement(alone, effort), memories), alone.live_bound)
+        return assemble(graph, distribute(graph, [solve_placement(alone, effort)], memories), alone.live_bound)
     found, bounds = [(alone, 0.0)], [alone.live_bound]
     extra = int(sum(op.macs for op in graph.ops) * (mac_factor - 1.0))
     for segments, extra_macs in _searches(fusion, extra):
@@ -60,7 +60,8 @@ def plan_memory(
     found += [(solve_placement(p, effort), overhead) for p, overhead in worth_solving]
     smallest = min(p.arena for p, _ in found)
     best, _ = min((x for x in found if x[0].arena <= _NEARLY * smallest), key=lambda x: (x[1], x[0].arena))
-    return assemble(graph, distribute(graph, best, memories), min(bounds))
+    least, _ = min(found, key=lambda x: (x[0].arena, x[1]))
+    return assemble(graph, distribute(graph, [best, least], memories), min(bounds))
 
 
 def _searches(fusion: Fusion, extra_macs: int) -> Iterator[tuple[Widths, int]]:

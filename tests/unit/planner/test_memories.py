@@ -71,6 +71,15 @@ def test_the_first_way_that_fits_is_taken() -> None:
     assert used(plan_memory(graph, fusion="off", memories=ways)) == {"joined": size}
 
 
+def test_the_first_placement_that_fits_is_taken() -> None:
+    graph = network()
+    plain = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(4))))
+    large = replace(plain, offsets=tuple(o + 4096 for o in plain.offsets))
+    ways = [[Memory("one", plain.arena)], memories(100, 10_000)]
+    assert distribute(graph, [large, plain], ways).arenas == (Arena(ways[0][0], 0, plain.arena),)
+    assert distribute(graph, [large, plain], [[Memory("two", large.arena)]]).offsets == large.offsets
+
+
 def test_where_nothing_fits_the_plan_says_so() -> None:
     graph = network()
     plan = plan_memory(graph, fusion="off", memories=[memories(100, 300, 200)])
@@ -91,7 +100,7 @@ def test_any_program_can_be_divided_and_replayed(data: st.DataObject) -> None:
     placement = place_program(graph, data.draw(programs(graph)))
     shares = data.draw(st.lists(st.integers(5, 90), min_size=1, max_size=3))
     sizes = [max(8, placement.arena * share // 100) for share in shares]
-    plan = assemble(graph, distribute(graph, placement, [memories(*sizes, 4 * placement.arena)]), 0)
+    plan = assemble(graph, distribute(graph, [placement], [memories(*sizes, 4 * placement.arena)]), 0)
     verify(plan)
     assert plan.arena_bytes >= placement.live_bound
     assert all(a.size_bytes <= a.memory.size_bytes for a in plan.arenas)
@@ -105,7 +114,7 @@ def divided() -> Plan:
     last = b.conv(deep, 8, Window(), Window(), (0, 0))
     graph = without_views(b.graph(b.mean(b.add(a, last))))
     program = Program((Stage((Group((0,)), Group((1, 2, 3), 2), Group((4,)))), Stage((Group((5,)),))))
-    plan = assemble(graph, distribute(graph, place_program(graph, program), [memories(500, 600, 9000)]), 0)
+    plan = assemble(graph, distribute(graph, [place_program(graph, program)], [memories(500, 600, 9000)]), 0)
     assert len(plan.arenas) == 3
     return plan
 
