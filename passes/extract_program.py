@@ -13,7 +13,7 @@ from tvm import relax
 
 from tvm_tiny import planner
 from tvm_tiny.ops import Kernel, Layer, Program, get_dead_macs, op_name
-from tvm_tiny.passes._windows import PLANES, windows_of
+from tvm_tiny.passes._windows import PLANES, split_cost, windows_of
 
 # Relax operators that give the same bytes another shape.
 _VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
@@ -79,22 +79,23 @@ class _Extractor:
             self._transposes.append(len(self._ops))
         adds_up = kernel.granularity == "sum"
         kind = planner.Kind.REDUCE if adds_up else planner.Kind.ROWS if windows else planner.Kind.WHOLE
-        self._ops.append(
-            planner.Op(
-                var.name,
-                kind,
-                inputs,
-                outputs,
-                rows,
-                columns,
-                scratch_bytes=0 if adds_up else kernel.scratch_bytes,
-                accumulator_bytes=kernel.scratch_bytes if adds_up else 0,
-                in_place=kernel.in_place_inputs,
-                macs=kernel.macs,
-                segment_scratch_bytes=kernel.segment.scratch_bytes if kernel.segment is not None else None,
-                whole_rows_only=kernel.segment is None,
-            )
+        op = planner.Op(
+            var.name,
+            kind,
+            inputs,
+            outputs,
+            rows,
+            columns,
+            scratch_bytes=0 if adds_up else kernel.scratch_bytes,
+            accumulator_bytes=kernel.scratch_bytes if adds_up else 0,
+            in_place=kernel.in_place_inputs,
+            macs=kernel.macs,
+            segment_scratch_bytes=kernel.segment.scratch_bytes if kernel.segment is not None else None,
+            whole_rows_only=kernel.segment is None,
         )
+        if kind is planner.Kind.ROWS:
+            op = replace(op, split_cost=split_cost(op, shape[3], shape[1] * shape[2]))
+        self._ops.append(op)
         self._layers.append(Layer(var.name, name, shape, kernel))
 
     def _store_planes(self) -> None:

@@ -86,6 +86,7 @@ class Op:
     scratch_bytes : working memory of one call
     segment_scratch_bytes : the same of a call that makes part of a row, or rows at unusual places; by default as much
     whole_rows_only : no call makes part of a row, nor reads or writes dealt rows
+    split_cost : instructions, about, for each call more that makes the same row
     accumulator_bytes : of a REDUCE operator, live from its first row to its last
     in_place : positions in ``inputs``; a call reads each element before it writes the element at the same byte of its
         output, so the output may lie exactly on that input; a ROWS operator also goes through its row in ascending
@@ -105,6 +106,7 @@ class Op:
     macs: int = 0
     segment_scratch_bytes: int | None = None
     whole_rows_only: bool = False
+    split_cost: int = 150
 
     def scratch(self, in_segments: bool) -> int:
         """Bytes of working memory of a call."""

@@ -19,8 +19,12 @@ _MOST_LINES = 12  # how far apart beyond a plane's size the places may lie, in r
 
 
 def dealt_layouts(graph: Graph, stages: Sequence[Stage]) -> Iterator[Mapping[int, Layout]]:
-    """Rows one after the other; then, where a planar input is consumed, its stage's outputs dealt out to the planes."""
-    yield {}
+    """Where a planar input is consumed, its stage's outputs dealt out to the planes; else rows one after the other."""
+    dealt = list(_dealt(graph, stages))
+    yield from dealt or [{}]
+
+
+def _dealt(graph: Graph, stages: Sequence[Stage]) -> Iterator[Mapping[int, Layout]]:
     for stage in stages:
         for t in dict.fromkeys(t for op in stage.ops for t in graph.ops[op].inputs):
             for z in followers(graph, stage.ops, t):

@@ -18,7 +18,7 @@ from tvm_tiny.planner.schedule import NotSchedulableError, StageSchedule, schedu
 Widths: TypeAlias = tuple[int, ...]  # of column segments that may be tried; none: whole rows only
 SEGMENTS: Widths = (8, 4)  # kernels work on groups of four pixels
 _PATCH_ROWS = (1, 2, 4, 8)  # tried where something is made again
-CALL_COST = 60  # instructions around one kernel call
+COPY_COST = 40  # instructions around one copy from or inside a staging buffer
 BYTE_COST = 0.75  # instructions per byte moved from a staging buffer to a ring
 _EXACT, _HEAD, _MIDDLE, _REPEAT, _TAIL = 110, 20, 8, 16, 12  # ticks looked at in a long stage
 
@@ -197,7 +197,12 @@ def _extra_macs(graph: Graph, schedule: StageSchedule) -> int:
 def _overhead(graph: Graph, schedule: StageSchedule) -> float:
     total = 0.0
     for group in schedule.groups:
-        if group.last_segment > group.first_segment:
-            total += CALL_COST * (group.last_segment - group.first_segment) * sum(run.rows.limit for run in group.runs)
-        total += BYTE_COST * sum(graph.tensors[s.tensor].size_bytes for s in group.staged if s.kept_rows)
+        segments = range(group.first_segment, group.last_segment + 1)
+        for run in group.runs if len(group.runs) > 1 else ():
+            calls = sum(lo < hi for lo, hi in map(run.columns.range, segments))
+            total += graph.ops[run.op].split_cost * (calls - 1) * run.rows.limit
+        for s in group.staged:
+            moves = 2 if s.kept_rows else 1
+            total += COPY_COST * moves * len(segments) * graph.tensors[s.tensor].rows
+            total += BYTE_COST * graph.tensors[s.tensor].size_bytes if s.kept_rows else 0
     return total

@@ -15,11 +15,12 @@ from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
 
-_TARGETS = (1.0, 1.02, 1.05)  # times the smallest peak
+_TARGETS = (1.0, 1.02, 1.05, 1.08, 1.12, 1.18, 1.25, 1.35, 1.5, 2.0)  # times the smallest peak
+_OVERHEAD = 0.04  # instructions per multiply-accumulate that running interleaved may cost; a kernel takes about one
 _SLACK = (1.0, 0.9, 0.75, 0.6)  # of the target: how low the other stages are pushed before their blocks are placed
 _SMALL = 200  # operators; of larger networks fewer candidates are placed
 _NEARLY = 1.01  # times the smallest arena: that much more is taken where it runs faster
-_SOLVED = 4  # candidates whose placement is solved exactly
+_SOLVED = 2  # candidates whose placement is solved exactly
 
 
 Fusion: TypeAlias = Literal["off", "rows", "columns"]
@@ -48,44 +49,59 @@ def plan_memory(
     alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
     if fusion == "off" or not graph.ops:
         return assemble(graph, distribute(graph, [solve_placement(alone, effort)], memories), alone.live_bound)
+    macs = sum(op.macs for op in graph.ops)
+    extra = int(macs * (mac_factor - 1.0))
+    limit = extra + _OVERHEAD * macs
     found, bounds = [(alone, 0.0)], [alone.live_bound]
-    extra = int(sum(op.macs for op in graph.ops) * (mac_factor - 1.0))
     for segments, extra_macs in _searches(fusion, extra):
         cuts = Cuts(graph, segments)
         bounds.append(improve(cuts, extra_macs=extra_macs, rounds=8 if len(graph.ops) <= _SMALL else 3))
-        found += _candidates(graph, cuts, bounds[-1], extra_macs)
+        best = min(p.arena for p, _ in found)
+        if bounds[-1] <= _NEARLY * best:
+            found += _candidates(graph, cuts, bounds[-1], extra_macs, limit)
     found.sort(key=lambda x: (x[0].arena, x[1]))
     smallest = found[0][0].arena
     worth_solving = [x for x in found[:_SOLVED] if x[0].live_bound <= smallest - ALIGNMENT]
-    found += [(solve_placement(p, effort), overhead) for p, overhead in worth_solving]
+    found += [(solve_placement(p, effort), cost) for p, cost in worth_solving]
     smallest = min(p.arena for p, _ in found)
-    best, _ = min((x for x in found if x[0].arena <= _NEARLY * smallest), key=lambda x: (x[1], x[0].arena))
+    chosen, _ = min((x for x in found if x[0].arena <= _NEARLY * smallest), key=lambda x: (x[1], x[0].arena))
     least, _ = min(found, key=lambda x: (x[0].arena, x[1]))
-    return assemble(graph, distribute(graph, [best, least], memories), min(bounds))
+    return assemble(graph, distribute(graph, [chosen, least], memories), min(bounds))
 
 
 def _searches(fusion: Fusion, extra_macs: int) -> Iterator[tuple[Widths, int]]:
-    """Widths of segments and recomputation allowed; what is cheap first."""
-    yield (), 0
+    """Widths of segments and recomputation allowed; what may save most comes first."""
     if fusion == "columns":
-        yield SEGMENTS, 0
         if extra_macs:
             yield SEGMENTS, extra_macs
+        yield SEGMENTS, 0
+    yield (), 0
 
 
-def _candidates(graph: Graph, cuts: Cuts, bound: int, extra: int) -> Iterator[tuple[Placement, float]]:
-    """Placed programs and their overhead, from the smallest peak upwards while a larger one could place better."""
+def _candidates(
+    graph: Graph, cuts: Cuts, bound: int, extra_macs: int, limit: float
+) -> Iterator[tuple[Placement, float]]:
+    """Placed programs and what they cost beyond plain layers, from the smallest peak upwards.
+
+    Larger peaks are looked at while they could place better.
+
+    Parameters
+    ----------
+    limit : they cost no more than that many instructions
+    """
     seen: set[Program] = set()
     best = NO_LIMIT
     small = len(graph.ops) <= _SMALL
-    for target in (int(bound * x) for x in _TARGETS if small or x == _TARGETS[0]):
-        for slack in _SLACK:
-            stages = cheapest(cuts, target, extra, int(target * slack)) if target < best else None
+    for target in (int(bound * x) for x in _TARGETS):
+        for slack in _SLACK if small or not seen else ():
+            stages = cheapest(cuts, target, extra_macs, int(target * slack)) if target < best else None
             if stages is None or to_program(stages) in seen:
                 continue
+            cost = sum(o.overhead + o.extra_macs for o in stages)
+            if cost > limit:
+                break  # less slack costs more
             seen.add(to_program(stages))
-            overhead = sum(o.overhead for o in stages)
             for layouts in dealt_layouts(graph, [o.stage for o in stages]):
                 trial = place_program(graph, to_program(stages), layouts)
                 best = min(best, trial.arena)
-                yield trial, overhead
+                yield trial, cost
