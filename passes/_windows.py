@@ -45,8 +45,9 @@ def windows_of(call: relax.Call, kernel: Kernel) -> tuple[Window, Window] | None
 def split_cost(op: Op, channels: int, pixels: int) -> int:
     """Instructions, about, that a row costs more for each call more that makes it.
 
-    Fitted to counts of a Cortex-M4 (``tvmc run --device qemu --profile`` on the shared models, with and without fusion):
-    a convolution multiplies fewer pixels at once at the ends, a depthwise one fetches columns under two windows again.
+    Fitted to counts of a Cortex-M4 (``tvmc run --device qemu --profile`` on the shared models, with and without
+    ``--fusion off``): a convolution multiplies fewer pixels at once at the ends; a depthwise one fetches the columns
+    under two windows once more.
 
     Parameters
     ----------
@@ -55,7 +56,6 @@ def split_cost(op: Op, channels: int, pixels: int) -> int:
     """
     if not op.macs:
         return op.split_cost
-    rows, columns = op.rows[0], op.columns[0]
-    if op.macs == pixels * channels * rows.kernel * columns.kernel:
-        return op.split_cost + 5 * max(0, columns.extent - columns.stride) * rows.kernel * channels
-    return op.split_cost + op.macs // pixels // 5
+    a_pixel = op.macs // pixels
+    depthwise = a_pixel == channels * op.rows[0].kernel * op.columns[0].kernel
+    return op.split_cost + (a_pixel * 5 if depthwise else a_pixel // 5)
