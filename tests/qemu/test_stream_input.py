@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.qemu.test_instruction_limits import MARGIN, MEASURED
 from tvm_tiny.compiler import compile_model
 from tvm_tiny.measure import run_model
 
@@ -38,7 +37,21 @@ def test_shared_models(model: str, shared_file: Callable[[str], Path], tmp_path:
     assert report.ram.total_bytes is not None
     assert report.ram.total_bytes <= LIMITS[model]
     assert report.executed_macs == report.macs
-    if (model, "qemu-m4") in MEASURED:
-        # Calling the model for each row costs hardly more than calling it once.
+
+
+@pytest.mark.qemu
+def test_many_calls_take_hardly_more_than_one(shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    """Instructions of all 49 calls, against those of one call that has the whole input."""
+    given = np.load(shared_file("vectors/kws_int8.npz"))["inputs"][:1]
+    instructions = []
+    for streamed in (False, True):
+        model = compile_model(
+            shared_file("models/kws_int8.tflite"), "tinyml/qemu-m4", stream_input=streamed, fusion="rows"
+        )
+        archive = model.export(tmp_path / f"{streamed}.tar")
+        report = run_model(archive, device="qemu", inputs={"inputs": given}).report
         assert report.instructions is not None
-        assert report.instructions <= MEASURED[model, "qemu-m4"] * MARGIN
+        instructions.append(report.instructions)
+        assert sum(layer.instructions or 0 for layer in report.layers) > 0.99 * report.instructions
+    whole, rows = instructions
+    assert whole < rows < 1.01 * whole
