@@ -12,6 +12,7 @@ from tvm_tiny.quant.params import AddParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, with_general_segment
 from tvm_tiny.schedules.cortex_m.dsp import dsp_add
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
+from tvm_tiny.schedules.cortex_m.mve import mve_add
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer, rescale
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.targets import Cpu
@@ -32,7 +33,9 @@ class Add(CortexMScheduleRule):
         def general() -> Kernel:
             return elementwise(name, call.args, shape_of(call), "int8", prepare)
 
-        micro_kernel = dsp_add(name, p, call.args, shape_of(call)) if cpu.has_dsp else None
+        micro_kernel = mve_add(name, p, call.args, shape_of(call)) if cpu.has_mve else None
+        if micro_kernel is None and cpu.has_dsp:
+            micro_kernel = dsp_add(name, p, call.args, shape_of(call))
         return general() if micro_kernel is None else with_general_segment(micro_kernel, general)
 
 

@@ -37,26 +37,34 @@ def solve_add(reference: NDArray[np.int8], scale_a: float, scale_b: float, low: 
     low, high : clamp of the output
     """
     values = np.arange(-128, 128, dtype=np.int64) << 24
-    flat = reference.reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    outputs, starts = np.unique(flat[order], return_index=True)
-    if outputs.size < 2:
-        return None
     for shift in range(22, 15, -1):
         a, b = (round(s * 2.0 ** (shift + 8)) for s in (scale_a, scale_b))
         if max(abs(a), abs(b)) >= 2**31:
             continue
         for da, db in ((i, j) for i in (0, 1, -1, 2, -2) for j in (0, 1, -1, 2, -2)):
             total = (values * (a + da) >> 32)[:, None] + (values * (b + db) >> 32)[None, :]
-            by_output = total.reshape(-1)[order]
-            # y >= k exactly where total + addend >= k << shift; it is enough to ask at the ends of each output's range
-            lowest, highest = np.minimum.reduceat(by_output, starts), np.maximum.reduceat(by_output, starts)
-            least = max((int(k) << shift) - int(t) for k, t in zip(outputs, lowest, strict=True) if k > low)
-            most = min((int(k + 1) << shift) - 1 - int(t) for k, t in zip(outputs, highest, strict=True) if k < high)
-            addend = (least + most) // 2
-            ends = int(total.min()) + addend, int(total.max()) + addend
-            if least <= most and min(ends) >= -(2**31) and max(ends) < 2**31 and abs(addend) < 2**31 - 2**30:
+            addend = proven_addend(total, reference, shift, low, high)
+            if addend is not None:
                 return AddForm(a + da, b + db, addend, shift, low, high)
+    return None
+
+
+def proven_addend(total: NDArray[np.int64], reference: NDArray[np.int8], shift: int, low: int, high: int) -> int | None:
+    """A number that makes clamp((total + number) >> shift) ``reference`` everywhere, sums being int32, or None."""
+    flat = reference.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    outputs, starts = np.unique(flat[order], return_index=True)
+    if outputs.size < 2:
+        return None
+    by_output = total.reshape(-1)[order]
+    # y >= k exactly where total + addend >= k << shift; it is enough to ask at the ends of each output's range
+    lowest, highest = np.minimum.reduceat(by_output, starts), np.maximum.reduceat(by_output, starts)
+    least = max((int(k) << shift) - int(t) for k, t in zip(outputs, lowest, strict=True) if k > low)
+    most = min((int(k + 1) << shift) - 1 - int(t) for k, t in zip(outputs, highest, strict=True) if k < high)
+    addend = (least + most) // 2
+    ends = int(total.min()) + addend, int(total.max()) + addend
+    if least <= most and min(ends) >= -(2**31) and max(ends) < 2**31 and abs(addend) < 2**31 - 2**30:
+        return addend
     return None
 
 

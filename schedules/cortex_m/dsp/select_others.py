@@ -88,12 +88,7 @@ def dsp_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, 
     """Sum or difference of two activations of one shape."""
     if any(is_constant(a) or shape_of(a) != out_shape for a in args):
         return None
-    values = np.arange(-128, 128).astype(np.int8)
-    table = reference.run(name, p, values[:, None], values[None, :])
-    common = p.output_multiplier * 2.0 ** (p.output_shift - 31 + p.left_shift)
-    scale_a = common * p.a_multiplier * 2.0 ** (p.a_shift - 31)
-    scale_b = common * p.b_multiplier * 2.0 ** (p.b_shift - 31) * (-1 if name == "qsub" else 1)
-    form = solve_add(table, scale_a, scale_b, p.clamp_min, p.clamp_max)
+    form = solve_add(*add_table(name, p), p.clamp_min, p.clamp_max)
     if form is None:
         return None
     function = c_function("add", partial(add_function, form=form))
@@ -117,3 +112,12 @@ def dsp_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, 
         return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
 
     return with_segment(write)
+
+
+def add_table(name: str, p: AddParams) -> tuple[NDArray[np.int8], float, float]:
+    """The operator's output for every pair, int8 [256, 256], and the scales of its inputs in units of the output's."""
+    values = np.arange(-128, 128).astype(np.int8)
+    table = reference.run(name, p, values[:, None], values[None, :])
+    common = p.output_multiplier * 2.0 ** (p.output_shift - 31 + p.left_shift)
+    scale_a = common * p.a_multiplier * 2.0 ** (p.a_shift - 31)
+    return table, scale_a, common * p.b_multiplier * 2.0 ** (p.b_shift - 31) * (-1 if name == "qsub" else 1)

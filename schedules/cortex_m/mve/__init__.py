@@ -5,6 +5,6 @@ with SIMD instructions (``schedules.cortex_m.dsp``) or the general ones serve.
 """
 
 from tvm_tiny.schedules.cortex_m.mve.select_convolution import mve_conv2d, mve_depthwise_conv2d
-from tvm_tiny.schedules.cortex_m.mve.select_others import mve_dense
+from tvm_tiny.schedules.cortex_m.mve.select_others import mve_add, mve_dense
 
-__all__ = ["mve_conv2d", "mve_dense", "mve_depthwise_conv2d"]
+__all__ = ["mve_add", "mve_conv2d", "mve_dense", "mve_depthwise_conv2d"]

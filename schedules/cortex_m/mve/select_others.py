@@ -1,18 +1,24 @@
-"""Which vector kernels fully connected layers get."""
+"""Which vector kernels fully connected layers and additions get."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny.ops import Kernel
-from tvm_tiny.quant.params import DenseParams
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
+from tvm_tiny.quant.params import AddParams, DenseParams
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach
 from tvm_tiny.schedules.cortex_m.dsp.requantization import solve_layer
+from tvm_tiny.schedules.cortex_m.dsp.select_others import add_table
+from tvm_tiny.schedules.cortex_m.mve.add import solve_vector_add, vector_add_function
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
 from tvm_tiny.schedules.cortex_m.mve.requantization import vector_requantization
+from tvm_tiny.schedules.cortex_m.rule import is_constant, shape_of, size_of
 
 
 def mve_dense(
@@ -51,3 +57,29 @@ def mve_dense(
     buffers = [address(each, 0) for each in (data, out, packed)]
     b.call(dense.name, *buffers, length, rows)
     return b.finish(f"qdense_{length}x{outputs}", macs=rows * length * outputs, c_functions=[product, dense])
+
+
+def mve_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, ...]) -> Kernel | None:
+    """Sum or difference of two activations of one shape."""
+    if any(is_constant(a) or shape_of(a) != out_shape for a in args):
+        return None
+    form = solve_vector_add(*add_table(name, p), p.clamp_min, p.clamp_max)
+    if form is None:
+        return None
+    function = vector_add_function(form.steps)
+    by_rows = len(out_shape) == 4
+    size = size_of(out_shape[1:] if by_rows else out_shape)
+    width, channels = out_shape[2:] if by_rows else (size, 1)
+
+    def write(b: KernelBuilder) -> Kernel:
+        data = [b.input(f"data_{i}", size, "int8") for i in range(2)]
+        out = b.output(width * channels, "int8")
+        numbers = b.constant("numbers", np.array(form.numbers, np.int32))
+        x0, x1 = b.columns(width)
+        rows = [b.row_offset(i, b.y, width * channels) if by_rows else 0 for i in range(2)]
+        inputs = [address(each, row + x0 * channels) for each, row in zip(data, rows, strict=True)]
+        to = address(out, x0 * channels)
+        b.call(function.name, *inputs, to, (x1 - x0) * channels, address(numbers, 0))
+        return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
+
+    return with_segment(write) if by_rows else write(KernelBuilder("tensor"))
