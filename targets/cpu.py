@@ -33,6 +33,11 @@ class Cpu:
         return self.isa in ("dsp", "mve")
 
     @property
+    def is_armv6m(self) -> bool:
+        """Whether multiplications give 32 bits and add nothing, and unaligned accesses fault."""
+        return self.level == 0
+
+    @property
     def has_mve(self) -> bool:
         return self.isa == "mve"
 

@@ -12,12 +12,13 @@ from tvm import relax, tirx
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, blocks, with_segment
+from tvm_tiny.schedules.cortex_m.conv2d_pairs import conv2d_pairs
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
 from tvm_tiny.schedules.cortex_m.mve import mve_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
-from tvm_tiny.schedules.cortex_m.window import Axis, Rows, split_columns
+from tvm_tiny.schedules.cortex_m.window import Rows, row_cases, split_columns
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (2, 1)
@@ -42,6 +43,8 @@ def schedule_conv(layer: ConvLayer, cpu: Cpu) -> Kernel:
     micro_kernel = mve_conv2d(layer) if cpu.has_mve else None
     if micro_kernel is None and cpu.has_dsp:
         micro_kernel = dsp_conv2d(layer)
+    if cpu.is_armv6m:
+        micro_kernel = conv2d_pairs(layer)
     return micro_kernel or with_segment(partial(_write, layer))
 
 
@@ -142,7 +145,7 @@ def _gather_rows(b: KernelBuilder, layer: ConvLayer, rows: Rows, data: Any, patc
     column = horizontal.origin(pixel)
     with b.loop(vertical.kernel, "tap") as tap:
         to = address(patch, base + tap * run)
-        inside, outside = _row_cases(vertical, rows, tap)
+        inside, outside = row_cases(vertical, rows, tap)
         with b.when(inside):
             if not horizontal.has_border:
                 b.call("tinyml_copy", to, address(data, rows.offset(tap) + column * channels), run)
@@ -170,7 +173,7 @@ def _gather_grouped(
     with b.loop(p.groups, "g") as group, b.loop(vertical.kernel, "tap") as tap, b.loop(horizontal.kernel, "kx") as kx:
         to = address(patch, base + ((group * vertical.kernel + tap) * horizontal.kernel + kx) * run)
         column = horizontal.origin(pixel) + kx * horizontal.dilation
-        row_inside, _ = _row_cases(vertical, rows, tap)
+        row_inside, _ = row_cases(vertical, rows, tap)
         column_inside = tirx.all(column >= 0, column < horizontal.size) if horizontal.has_border else True
         conditions = [c for c in (row_inside, column_inside) if c is not True]
         inside = tirx.all(*conditions) if conditions else True
@@ -179,14 +182,6 @@ def _gather_grouped(
             b.call("tinyml_copy", to, source, run)
         with b.when(tirx.Not(inside) if conditions else False):
             b.call("tinyml_fill", to, p.input_zero_point, run)
-
-
-def _row_cases(vertical: Axis, rows: Rows, tap: Any) -> tuple[Any, Any]:
-    """Conditions that the row under ``tap`` is inside the image, that it is not."""
-    if not vertical.has_border:
-        return True, False
-    inside = tirx.all(rows.first <= tap, tap < rows.first + rows.count)
-    return inside, tirx.Not(inside)
 
 
 def _start(b: KernelBuilder, biases: Any, channel: Any, pixels: int, width: int) -> Any:

@@ -88,6 +88,14 @@ class Rows:
         return widen(self._offsets, tap)
 
 
+def row_cases(vertical: Axis, rows: Rows, tap: Any) -> tuple[Any, Any]:
+    """Conditions that the row under ``tap`` is inside the image, that it is not."""
+    if not vertical.has_border:
+        return True, False
+    inside = tirx.all(rows.first <= tap, tap < rows.first + rows.count)
+    return inside, tirx.Not(inside)
+
+
 @dataclass(frozen=True)
 class Split:
     """The columns of a call in two parts: groups of neighbours inside the image, and single ones.

@@ -109,6 +109,26 @@ class _Network:
         self._writer.output(operation(a, b, out_scale=0.08, out_zp=zero_point, activation=self._pick("none", "relu")))
 
 
+@pytest.mark.qemu
+def test_two_pixels_in_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Assembly for Armv6-M against general kernels.
+    network = _Network(len(BOARDS))
+    inputs = network.inputs()
+
+    def run(name: str) -> RunResult:
+        archive = compile_model(network.model, "tinyml/rp2040", name=name).export(tmp_path / f"{name}.tar")
+        return run_model(archive, device="qemu", inputs=inputs)
+
+    special = run("special")
+    monkeypatch.setattr(Cpu, "is_armv6m", False)
+    general = run("general")
+    for name, expected in general.outputs.items():
+        np.testing.assert_array_equal(special.outputs[name], expected, name, strict=True)
+    assert special.report.instructions is not None
+    assert general.report.instructions is not None
+    assert special.report.instructions < general.report.instructions
+
+
 def _functions(model: CompiledModel) -> set[str]:
     """Kinds of micro-kernels in the C source."""
     (source,) = (text.decode() for path, text in model.files.items() if path.endswith("_lib0.c"))

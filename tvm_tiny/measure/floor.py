@@ -3,7 +3,7 @@
     floor = MACs / p  +  words read * (1 + unpacking)  +  outputs * q  +  words written
 
 ========== =======================================================================================================
-p          MACs per multiply: 1 scalar (MLA), 1/2 on Armv6-M (MULS, ADDS), 2 DSP (SMLAD), 16 MVE (VMLADAVA.S8)
+p          MACs per instruction: 1 scalar (MLA; on Armv6-M a MULS and an ADDS for two), 2 DSP (SMLAD), 16 MVE (VMLADAVA.S8)
 words read every byte of input and constants once, 4 bytes a word (16 on MVE); an instruction that loads several
            words counts once per word
 unpacking  DSP needs one SXTB16 per word of weights at least: a product takes halfwords
@@ -27,7 +27,6 @@ from tvm_tiny.targets import Cpu
 _BYTES_PER_LOAD = {"scalar": 4, "dsp": 4, "mve": 16}
 _MACS_PER_INSTRUCTION = {"scalar": 1.0, "dsp": 2.0, "mve": 16.0}
 _REQUANTIZATION = {"scalar": 2.0, "dsp": 2.0, "mve": 0.75}
-_ARMV6M = ("cortex-m0", "cortex-m0plus")
 
 
 def floor_instructions(layer: Mapping[str, Any], cpu: Cpu) -> int:
@@ -39,8 +38,8 @@ def floor_instructions(layer: Mapping[str, Any], cpu: Cpu) -> int:
     """
     width = _BYTES_PER_LOAD[cpu.isa]
     macs_per_instruction, requantization = _MACS_PER_INSTRUCTION[cpu.isa], _REQUANTIZATION[cpu.isa]
-    if cpu.name in _ARMV6M:
-        macs_per_instruction, requantization = 0.5, 6.0
+    if cpu.is_armv6m:
+        requantization = 6.0
     macs, constants = int(layer["macs"]), int(layer["constants_bytes"])
     read, written = int(layer["input_bytes"]) + constants, int(layer["output_bytes"])
     moved = -(-read // width) + -(-written // width)

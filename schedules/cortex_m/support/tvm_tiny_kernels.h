@@ -48,6 +48,12 @@
 #define TINYML_MVE 0
 #endif
 
+#if defined(__GNUC__) && defined(__ARM_ARCH_6M__) && !defined(TINYML_PORTABLE)
+#define TINYML_ARMV6M 1
+#else
+#define TINYML_ARMV6M 0
+#endif
+
 /*
  * A function that is nothing but assembly. No compiler may draw conclusions from a body it cannot see into: noipa where
  * there is one (gcc), else noinline, which is all that the others look into.
@@ -145,6 +151,13 @@ TINYML_INLINE int32_t tinyml_multiply_high_rounded(int32_t a, int32_t b) {
     int32_t high;
     __asm("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
     return high;
+#elif TINYML_ARMV6M
+    /* Without a long multiply: four products of halves; none of the sums overflows. */
+    const int32_t a_high = a >> 16, b_high = b >> 16;
+    const uint32_t a_low = (uint32_t)a & 0xFFFFU, b_low = (uint32_t)b & 0xFFFFU;
+    const int32_t middle = a_high * (int32_t)b_low + (int32_t)(a_low * b_low >> 16);
+    const int32_t other = (int32_t)a_low * b_high + (middle & 0xFFFF);
+    return a_high * b_high + (middle >> 16) + (((other >> 15) + 1) >> 1);
 #else
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 #endif
@@ -578,6 +591,79 @@ TINYML_INLINE void tinyml_mac_2x2(int32_t* acc, const int8_t* x, int32_t step, c
     acc[3] = b1;
 }
 #undef TINYML_STEP_2X2
+
+/*
+ * Two pixels in one word: pairs[k] = x0[k] + x1[k] * 2**16, which times a weight is both products. Two of them are added
+ * before they are split, so no weight may be -128.
+ */
+TINYML_INLINE void tinyml_pair_rows(int8_t* to, const int8_t* x, int32_t step, int32_t n) {
+    int32_t* pairs = (int32_t*)(void*)to;
+    const int8_t* y = x + step;
+    int32_t k;
+    for (k = 0; k < n; ++k) {
+        pairs[k] = y[k] * 65536 + x[k];
+    }
+}
+
+TINYML_INLINE void tinyml_pair_fill(int8_t* to, int32_t value, int32_t n) {
+    int32_t* pairs = (int32_t*)(void*)to;
+    int32_t k;
+    for (k = 0; k < n; ++k) {
+        pairs[k] = value * 65536 + value;
+    }
+}
+
+/* One weight and the pair it is for: acc[0] and acc[1] get their products. */
+TINYML_INLINE void tinyml_mac_pair(int32_t* acc, int32_t pair, int32_t w) {
+    const int32_t x0 = (int16_t)((uint32_t)pair & 0xFFFFU);
+    acc[0] += x0 * w;
+    acc[1] += ((pair - x0) >> 16) * w;
+}
+
+#if TINYML_ARMV6M
+/*
+ * Both sums are the halves of one word. The upper half lacks 1 where the lower is negative, and the bit that the shift
+ * drops last says so: it is the carry that ADCS adds.
+ */
+#define TINYML_PAIRS_STEP(i, j)                                                                    \
+    "ldmia %[x]!, {r2, r3}\n\tmovs r4, #" #i "\n\tldrsb r4, [%[w], r4]\n\t"                        \
+    "movs r5, #" #j "\n\tldrsb r5, [%[w], r5]\n\tmuls r4, r2\n\tmuls r5, r3\n\t"                    \
+    "adds r4, r5\n\tsxth r5, r4\n\tadd %[a0], r5\n\tasrs r4, #16\n\tadcs %[a1], r4\n\t"
+
+TINYML_INLINE void tinyml_mac_pairs(int32_t* acc, const int8_t* pairs, const int8_t* w, int32_t n) {
+    int32_t a0 = acc[0], a1 = acc[1];
+    const int8_t* const end = pairs + (n >> 3) * 32;
+    const int8_t* const all = pairs + (n >> 1) * 8;
+    if (pairs != end) {
+        __asm volatile(".syntax unified\n0:\n\t" TINYML_PAIRS_STEP(0, 1) TINYML_PAIRS_STEP(2, 3)
+                           TINYML_PAIRS_STEP(4, 5) TINYML_PAIRS_STEP(6, 7)
+                       "adds %[w], #8\n\tcmp %[x], %[end]\n\tbne 0b\n\t"
+                       : [x] "+l"(pairs), [w] "+l"(w), [a0] "+h"(a0), [a1] "+l"(a1)
+                       : [end] "h"(end)
+                       : "r2", "r3", "r4", "r5", "cc", "memory");
+    }
+    while (pairs != all) {
+        __asm volatile(".syntax unified\n\t" TINYML_PAIRS_STEP(0, 1)
+                       : [x] "+l"(pairs), [w] "+l"(w), [a0] "+h"(a0), [a1] "+l"(a1)
+                       :
+                       : "r2", "r3", "r4", "r5", "cc", "memory");
+        w += 2;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    if (n & 1) {
+        tinyml_mac_pair(acc, *(const int32_t*)(const void*)pairs, *w);
+    }
+}
+#undef TINYML_PAIRS_STEP
+#else
+TINYML_INLINE void tinyml_mac_pairs(int32_t* acc, const int8_t* pairs, const int8_t* w, int32_t n) {
+    int32_t k;
+    for (k = 0; k < n; ++k) {
+        tinyml_mac_pair(acc, ((const int32_t*)(const void*)pairs)[k], w[k]);
+    }
+}
+#endif
 
 /* acc[c] += (x[c] - zero_point) * w[c] for four channels: one tap of a depthwise convolution. */
 TINYML_INLINE void tinyml_mac_channels_4(int32_t* acc, const int8_t* x, const int8_t* w, int32_t zero_point) {
