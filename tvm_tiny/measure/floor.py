@@ -3,7 +3,7 @@
     floor = MACs / p  +  words read * (1 + unpacking)  +  outputs * q  +  words written
 
 ========== =======================================================================================================
-p          MACs per instruction: 1 scalar (MLA; on Armv6-M a MULS and an ADDS for two), 2 DSP (SMLAD), 16 MVE (VMLADAVA.S8)
+p          MACs per instruction: 1 scalar (MLA; Armv6-M: MULS and ADDS for two), 2 DSP (SMLAD), 16 MVE (VMLADAVA.S8)
 words read every byte of input and constants once, 4 bytes a word (16 on MVE); an instruction that loads several
            words counts once per word
 unpacking  DSP needs one SXTB16 per word of weights at least: a product takes halfwords
