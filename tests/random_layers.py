@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.tflite_graph import TensorRef
 from tests.tflite_writer import TfliteWriter
+from tvm_tiny.measure import Report
 
 DEPTHWISE_KERNELS = ((3, 3), (3, 3), (5, 5), (7, 7), (1, 3), (3, 1), (4, 2), (2, 5), (9, 9))
 
@@ -152,6 +153,19 @@ class RandomLayers:
 
 
 KINDS = ("conv", "depthwise", "dense", "add", "mul", "pool", "mean", "resize", "softmax")
+
+
+def slower(chosen: Report, general: Report) -> list[str]:
+    """Layers of ``chosen`` that take more instructions than in ``general``, but for what gcc makes of the main loop."""
+    found = []
+    for ours, theirs in zip(chosen.layers, general.layers, strict=True):
+        assert (ours.op, ours.output_shape) == (theirs.op, theirs.output_shape)
+        assert ours.instructions is not None
+        assert theirs.instructions is not None
+        if ours.instructions > theirs.instructions * 1.02 + 20:
+            shape = "x".join(map(str, ours.output_shape))
+            found.append(f"{ours.name} {ours.op} {shape}: {ours.instructions:.0f}, general {theirs.instructions:.0f}")
+    return found
 
 
 def _reach(kernel: tuple[int, int], strides: dict[str, tuple[int, int]]) -> tuple[int, int]:

@@ -27,6 +27,25 @@ if TYPE_CHECKING:
     from tvm_tiny.measure import Report
 
 BOARDS = ("qemu-m4", "qemu-m7", "qemu-m55", "qemu-m3")
+# Instructions of others per inference, same model files, same emulator and compiler (gcc 12.2): TFLite Micro 90b983c2
+# with CMSIS-NN at its own release flags; TinyEngine 47bb283 at -Ofast; microTVM's last release, best options per model.
+CMSIS_NN = {
+    "ad01_int8": {"qemu-m4": 582_942, "qemu-m7": 583_244, "qemu-m55": 149_995},
+    "kws_int8": {"qemu-m4": 7_696_426, "qemu-m7": 7_642_173, "qemu-m55": 1_812_128},
+    "resnet8_int8": {"qemu-m4": 29_863_173, "qemu-m7": 30_025_867, "qemu-m55": 4_911_694},
+    "vww96_int8": {"qemu-m4": 24_101_936, "qemu-m7": 24_025_562, "qemu-m55": 6_558_312},
+    "mcunet_vww": {"qemu-m4": 48_626_787, "qemu-m7": 47_796_231, "qemu-m55": 11_958_939},
+    "mobilenet_v2_224_int8": {"qemu-m4": 798_471_674, "qemu-m7": 789_749_343, "qemu-m55": 176_635_931},
+}
+MICROTVM = {
+    "ad01_int8": 1.36e6,
+    "kws_int8": 4.23e6,
+    "resnet8_int8": 23.9e6,
+    "vww96_int8": 8.77e6,
+    "mcunet_vww": 80.4e6,
+}
+TINYENGINE = {"mcunet_vww": 42.7e6}
+_M4_CODE = ("qemu-m4", "qemu-m7")
 SHARED_MODELS = Path("..", "shared", "models")
 _MARK = "<!-- figures -->"
 _SEED = 1
@@ -56,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for board in boards:
                     figures.append(measure(model, board))
                     advance(len(figures), len(models) * len(boards))
-        write(args.output, table(figures))
+        write(args.output, f"{table(figures)}\n{comparison(figures)}")
     except TvmTinyError as error:
         print(format_error(error.message, error.hints), file=sys.stderr)
         return 1
@@ -114,6 +133,25 @@ def table(figures: Sequence[Figures]) -> str:
         )
         lines.append(f"| {r['model']} | {f.board} | {' | '.join(numbers)} |")
     lines += ["", f"Python {platform.python_version()}, {platform.machine()}."]
+    return "\n".join(lines) + "\n"
+
+
+def comparison(figures: Sequence[Figures]) -> str:
+    """Our instructions beside those of others, as a Markdown table."""
+    lines = ["Instructions beside those of others; x: how many times as many they take.", ""]
+    lines += [
+        "| model | board | tvm-tiny | TFLite Micro + CMSIS-NN | microTVM | TinyEngine |",
+        f"|---|---|{'---:|' * 4}",
+    ]
+    for f in figures:
+        model, ours = f.report.model, f.report.instructions
+        theirs = CMSIS_NN.get(model, {}).get(f.board)
+        if theirs is None or ours is None:
+            continue
+        same_code = f.board in _M4_CODE
+        others = (theirs, *(known.get(model) if same_code else None for known in (MICROTVM, TINYENGINE)))
+        cells = ("" if n is None else f"{n:,.0f} ({n / ours:.1f}x)" for n in others)
+        lines.append(f"| {model} | {f.board} | {ours:,.0f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
