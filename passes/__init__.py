@@ -13,6 +13,7 @@ from tvm_tiny.passes.plain_abi import UsePlainPointers
 from tvm_tiny.passes.quantized_io import QuantizedIo
 from tvm_tiny.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tiny.passes.remove_identities import RemoveIdentities
+from tvm_tiny.passes.reorder_program import reorder_program
 from tvm_tiny.passes.stream_input import stream_input
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "build_main",
     "extract_program",
     "lower_tir",
+    "reorder_program",
     "stream_input",
 ]

@@ -46,6 +46,7 @@ DEFAULT = {
     "macs": 80,
     "executed_macs": 80,
     "layers": [layer("y", "scale", [1, 16], 16), layer("totals", "totals", [4], 64)],
+    "order": {"changed": False, "peak_bytes": 64, "proved": True},
     "plan": {},
 }
 HAND = {

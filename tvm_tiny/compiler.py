@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny import aot, frontend, pipeline, planner
+from tvm_tiny import aot, frontend, passes, pipeline, planner
 from tvm_tiny.aot.c_names import check_module_name
 from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
 from tvm_tiny.aot.sources import generate_sources
@@ -137,9 +137,12 @@ def compile_model(
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(own_config):
         module, program = pipeline.lower(module, board, options)
+        program = passes.reorder_program(program, planner.find_order(program.graph, FUSIONS[fusion]))
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
-        plan = planner.plan_memory(program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor, memories=division.ways)
+        plan = planner.plan_memory(
+            program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor, memories=division.ways, reorder=False
+        )
         model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
         _check_fits(model_name, board, plan, division.ways, bool(workspace_pools))
         planner.verify(plan)

@@ -65,8 +65,13 @@ def tinyml_metadata(
         "macs": plan.macs + sum(program.dead_macs.values()),
         "executed_macs": plan.executed_macs,
         "layers": [_layer(program, index, kernel, *calls[index]) for index, kernel in tir.steps],
+        "order": _order(program.order),
         "plan": plan.to_dict(),
     }
+
+
+def _order(order: planner.Order | None) -> dict[str, Any] | None:
+    return None if order is None else {"changed": order.changed, "peak_bytes": order.peak_bytes, "proved": order.proved}
 
 
 def mlf_metadata(module_name: str, info: dict[str, Any]) -> dict[str, Any]:

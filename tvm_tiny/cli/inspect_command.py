@@ -74,6 +74,8 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     stages = [s for s in info["plan"]["stages"] if len(s["operators"]) > 1]
     if stages:
         _print_stages(console, stages)
+    if info["order"]:
+        console.print(_order(info["order"]))
     if stream:
         console.print(f"input in {stream['rows']:,} rows of {stream['row_bytes']:,} B, {stream['kept_rows']:,} kept")
     io_bytes = sum(t["size_bytes"] for t in (*([] if stream else info["inputs"]), *info["outputs"]))
@@ -86,6 +88,13 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,
     )
+
+
+def _order(order: Mapping[str, Any]) -> str:
+    """Of the operators, and how good it is."""
+    whose = "changed" if order["changed"] else "the model's"
+    proof = "proved the least of all orders" if order["proved"] else "the least found"
+    return f"order of operators: {whose}; layer by layer {order['peak_bytes']:,} B at the peak, {proof}"
 
 
 def _print_stages(console: Any, stages: Sequence[Mapping[str, Any]]) -> None:

@@ -43,6 +43,7 @@ class Program:
 
     inputs, outputs : tensor indices in ``graph``, in the model's order
     stream : None where inputs are given as wholes
+    order : how good the order of the operators is; None where it was not looked for
     dead_macs : MACs of the model that nobody needs, by layer name; those of layers that are gone are among them
     """
 
@@ -51,6 +52,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     stream: RowStream | None = None
+    order: planner.Order | None = None
     dead_macs: Mapping[str, int] = field(default_factory=dict)
 
 

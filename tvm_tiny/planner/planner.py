@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from tvm_tiny.planner.assemble import Placement, assemble, place_program, solve_placement
 from tvm_tiny.planner.graph import Graph, without_views
+from tvm_tiny.planner.graph import reorder as in_order
 from tvm_tiny.planner.layouts import dealt_layouts
 from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.options import SEGMENTS, Widths
+from tvm_tiny.planner.order import Order, best_order
 from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
@@ -33,19 +35,23 @@ def plan_memory(
     mac_factor: float = 1.0,
     effort: float = 0.5,
     memories: Sequence[Sequence[Memory]] = (),
+    reorder: bool = True,
 ) -> Plan:
-    """Plan ``graph`` for the least memory; operators run in the order given. The same plan for the same graph.
+    """Plan ``graph`` for the least memory. The same plan for the same graph.
 
     Parameters
     ----------
-    graph : the plan is about this graph without its views
+    graph : the plan is about this graph without its views, its operators in the plan's order
     fusion : "off": one operator after the other; "rows": operators may run interleaved, a row at a time; "columns":
         a few columns at a time as well
     mac_factor : executed MACs over the network's MACs, at most; more than 1 takes "columns"
     effort : work of the exact solver on each of the best candidates, about seconds
     memories : ways to divide the RAM into memories, as ``memories.distribute`` takes them; none: one without a limit
+    reorder : run the operators in a better order where there is one
     """
     graph = without_views(graph)
+    if reorder:
+        graph = in_best_order(graph, fusion)
     alone = place_program(graph, Program(tuple(Stage((Group((i,)),)) for i in range(len(graph.ops)))))
     if fusion == "off" or not graph.ops:
         return assemble(graph, distribute(graph, [solve_placement(alone, effort)], memories), alone.live_bound)
@@ -76,6 +82,18 @@ def _searches(fusion: Fusion, extra_macs: int) -> Iterator[tuple[Widths, int]]:
             yield SEGMENTS, extra_macs
         yield SEGMENTS, 0
     yield (), 0
+
+
+def find_order(graph: Graph, fusion: Fusion = "columns") -> Order:
+    """The order in which ``plan_memory`` runs the operators of ``graph``, views not counted."""
+    graph = without_views(graph)
+    return best_order(graph, None if fusion == "off" else SEGMENTS if fusion == "columns" else ())
+
+
+def in_best_order(graph: Graph, fusion: Fusion) -> Graph:
+    """``graph``, or the same network in a better order."""
+    order = find_order(graph, fusion)
+    return in_order(graph, order.ops) if order.changed else graph
 
 
 def _candidates(
