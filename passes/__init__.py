@@ -14,6 +14,7 @@ from tvm_tiny.passes.quantized_io import QuantizedIo
 from tvm_tiny.passes.remove_dead_channels import RemoveDeadChannels
 from tvm_tiny.passes.remove_identities import RemoveIdentities
 from tvm_tiny.passes.reorder_program import reorder_program
+from tvm_tiny.passes.split_to_slices import SplitToSlices
 from tvm_tiny.passes.stream_input import stream_input
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "QuantizedIo",
     "RemoveDeadChannels",
     "RemoveIdentities",
+    "SplitToSlices",
     "UsePlainPointers",
     "build_main",
     "extract_program",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_tiny.ops import is_tinyml_call, op_name, params_of
+from tvm_tiny.ops.movement import slices_of, split_points
 from tvm_tiny.passes._dataflow import is_atom, permutation_of
 from tvm_tiny.quant import reference
 
@@ -61,37 +62,6 @@ def _pad(call: relax.Call, x: Any) -> Array:
     width = [int(w) for w in call.attrs.pad_width]
     pairs = list(zip(width[::2], width[1::2], strict=True))
     return np.pad(x, pairs, constant_values=x.dtype.type(call.attrs.pad_value))
-
-
-def split_points(call: relax.Call) -> list[int]:
-    """Where a ``split`` call cuts its axis."""
-    sections = call.attrs.indices_or_sections
-    if not hasattr(sections, "__len__"):
-        size = int(call.args[0].ty.shape.values[int(call.attrs.axis)])
-        part = -(-size // int(sections))
-        return list(range(part, size, part))
-    return [int(i) for i in sections]
-
-
-def slices_of(call: relax.Call) -> list[tuple[int, int, int | None, int]]:
-    """(axis, begin, end, stride) of each sliced axis of a ``strided_slice`` call; end None runs past the first element.
-
-    Bounds are normalized: non-negative and within the axis.
-    """
-    shape = [int(d) for d in call.args[0].ty.shape.values]
-    lists = [[int(v) for v in a.fields] for a in call.args[1:]]
-    axes, begins, ends = lists[:3]
-    strides = lists[3] if len(lists) > 3 else [1] * len(axes)
-    result: list[tuple[int, int, int | None, int]] = []
-    for axis, begin, end, stride in zip(axes, begins, ends, strides, strict=True):
-        size = shape[axis]
-        begin = begin + size if begin < 0 else begin
-        end = end + size if end < 0 else end
-        if stride > 0:
-            result.append((axis % len(shape), min(max(begin, 0), size), min(max(end, 0), size), stride))
-        else:
-            result.append((axis % len(shape), min(max(begin, 0), size - 1), None if end < 0 else end, stride))
-    return result
 
 
 _MOVEMENT: dict[str, Callable[[relax.Call, Any], Array | tuple[Array, ...]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name, params_of
+from tvm_tiny.ops.movement import Windows, row_windows
 from tvm_tiny.planner import Op, Window
 
 _CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # where the weight's KH and KW are
@@ -13,11 +14,19 @@ PLANES = "permute_dims"  # with a row kernel: from planes (NCHW) to pixels (NHWC
 _ELEMENTWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize"}
 
 
-def windows_of(call: relax.Call, kernel: Kernel) -> tuple[Window, Window] | None:
-    """Windows along rows and columns, the same for every activation input; those of a sum are a single row.
+def windows_of(call: relax.Call, kernel: Kernel, n_inputs: int) -> list[Windows] | None:
+    """Windows along rows and columns of every activation input; those of a sum are a single row.
 
     None for what needs whole tensors: kernels of that granularity, batches, and operators that scale rows.
     """
+    moved = row_windows(call) if kernel.granularity == "row" else None
+    if moved is not None:
+        return moved
+    same = _window_of(call, kernel)
+    return None if same is None else [same] * n_inputs
+
+
+def _window_of(call: relax.Call, kernel: Kernel) -> Windows | None:
     if kernel.granularity == "sum":
         return Window(), Window()
     if kernel.granularity != "row" or int(call.ty.shape.values[0]) != 1:

@@ -73,8 +73,8 @@ class _Extractor:
             self._layers.append(Layer(var.name, name, shape, None))
             return
         kernel = self._select(value)
-        windows = windows_of(value, kernel)
-        rows, columns = ((w,) * len(inputs) for w in windows) if windows else ((), ())
+        windows = windows_of(value, kernel, len(inputs))
+        rows, columns = (tuple(w[axis] for w in windows or ()) for axis in range(2))
         if name == PLANES and windows:
             self._transposes.append(len(self._ops))
         adds_up = kernel.granularity == "sum"

@@ -6,6 +6,7 @@ import tvm
 from tvm import relax
 
 from tvm_tiny.ops import is_tinyml_call
+from tvm_tiny.ops.movement import slices_of
 from tvm_tiny.passes._dataflow import (
     DataflowWriter,
     array_of,
@@ -19,7 +20,6 @@ from tvm_tiny.passes._dataflow import (
     rewrite_bindings,
     shape_of,
 )
-from tvm_tiny.passes._evaluate import slices_of
 from tvm_tiny.passes._relax_pass import relax_pass
 from tvm_tiny.quant.lut import table_inputs
 

@@ -12,6 +12,7 @@ from tvm_tiny.schedules.cortex_m.depthwise_conv2d import DepthwiseConv2D
 from tvm_tiny.schedules.cortex_m.legalize import Legalize
 from tvm_tiny.schedules.cortex_m.lookup import Lookup
 from tvm_tiny.schedules.cortex_m.mean import Mean
+from tvm_tiny.schedules.cortex_m.movement import RowMovement, moves_rows
 from tvm_tiny.schedules.cortex_m.mul import Mul
 from tvm_tiny.schedules.cortex_m.pool2d import Pool2D
 from tvm_tiny.schedules.cortex_m.quantize import Quantize
@@ -54,4 +55,6 @@ def select(call: relax.Call, cpu: Cpu) -> Kernel:
     """
     if is_tinyml_call(call):
         return RULES[op_name(call)].apply(call, cpu)
-    return (Transpose() if turns_planes(call) else Legalize()).apply(call, cpu)
+    if turns_planes(call):
+        return Transpose().apply(call, cpu)
+    return (RowMovement() if moves_rows(call) else Legalize()).apply(call, cpu)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window
@@ -40,6 +42,25 @@ class Builder:
         y = self.tensor(t.rows, t.columns, t.pixel_bytes)
         in_place = (0, 1) if a != b else ()
         self.ops.append(Op(f"add{y}", Kind.ROWS, (a, b), (y,), (Window(),) * 2, (Window(),) * 2, in_place=in_place))
+        return y
+
+    def move(self, x: int, begin: tuple[int, int], steps: tuple[int, int], size: tuple[int, int]) -> int:
+        """A slice with steps; outside the image, where ``begin`` is negative or ``size`` large, is padding."""
+        y = self.tensor(*size, self.tensors[x].pixel_bytes)
+        rows, columns = (Window(1, s, -b) for b, s in zip(begin, steps, strict=True))
+        self.ops.append(Op(f"move{y}", Kind.ROWS, (x,), (y,), (rows,), (columns,)))
+        return y
+
+    def concat(self, parts: Sequence[int], axis: int) -> int:
+        """Along rows (0), columns (1) or channels (2)."""
+        shape = [self.tensors[parts[0]].rows, self.tensors[parts[0]].columns, self.tensors[parts[0]].pixel_bytes]
+        sizes = [(t.rows, t.columns, t.pixel_bytes)[axis] for t in (self.tensors[p] for p in parts)]
+        shape[axis] = sum(sizes)
+        y = self.tensor(*shape)
+        starts = [Window(before=sum(sizes[:i])) for i in range(len(parts))]
+        same = (Window(),) * len(parts)
+        rows, columns = tuple(starts) if axis == 0 else same, tuple(starts) if axis == 1 else same
+        self.ops.append(Op(f"concat{y}", Kind.ROWS, tuple(parts), (y,), rows, columns))
         return y
 
     def mean(self, x: int) -> int:
@@ -85,7 +106,7 @@ def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
     live = [0]
     for _ in range(draw(st.integers(1, layers))):
         t = b.tensors[x]
-        kind = draw(st.sampled_from(("conv", "conv", "conv", "point", "add", "branch")))
+        kind = draw(st.sampled_from(("conv", "conv", "conv", "point", "add", "branch", "move", "concat")))
         if kind == "conv":
             (rows, below), (columns, right) = draw(windows(t.rows)), draw(windows(t.columns))
             scratch = draw(st.sampled_from((0, 0, 24)))
@@ -95,6 +116,15 @@ def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
         elif kind == "add":
             same = [o for o in live if _shape(b.tensors[o]) == _shape(t) and b.tensors[o].planes == t.planes == 1]
             x = b.add(x, draw(st.sampled_from(same))) if same else x
+        elif kind == "move":
+            steps = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+            begin = draw(st.integers(-3, t.rows - 1)), draw(st.integers(-3, t.columns - 1))
+            size = draw(st.integers(max(1, 1 - begin[0]), 12)), draw(st.integers(max(1, 1 - begin[1]), 12))
+            x = b.move(x, begin, steps, size)
+        elif kind == "concat":
+            axis = draw(st.integers(0, 2))
+            others = [b.conv(x, t.pixel_bytes, Window(), Window(), (0, 0)) for _ in range(draw(st.integers(1, 2)))]
+            x = b.concat([x, *others] if draw(st.booleans()) else [*others, x], axis)
         else:
             # Two paths with the same windows meet again.
             (rows, below), (columns, right) = draw(windows(t.rows)), draw(windows(t.columns))

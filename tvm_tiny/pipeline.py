@@ -52,6 +52,7 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
             relax.transform.DeadCodeElimination(),
         ],
         "channels": [passes.RemoveDeadChannels(multiple=_CHANNELS)],
+        "rows": [passes.SplitToSlices()],
     }
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_tiny.ops import is_tinyml_call, op_name, params_of
+from tvm_tiny.ops.movement import slices_of, split_points
 from tvm_tiny.passes._dataflow import called, is_atom, permutation_of, shape_of
-from tvm_tiny.passes._evaluate import slices_of, split_points, tensor_args
+from tvm_tiny.passes._evaluate import tensor_args
 
 RESHAPES = ("reshape", "flatten", "squeeze", "expand_dims")
 _CHANNELWISE = ("qavg_pool2d", "qmax_pool2d", "qresize2d")

@@ -68,7 +68,7 @@ def networks(draw: st.DrawFn) -> bytes:
         stride = (draw(st.sampled_from((1, 1, 2, 3))), draw(st.sampled_from((1, 1, 2))))
         fits = kernel[0] <= x.shape[1] and kernel[1] <= x.shape[2]
         padding = draw(st.sampled_from(("SAME", "VALID"))) if fits else "SAME"
-        kind = draw(st.sampled_from(("conv", "point", "depthwise", "pool", "add", "add", "branch")))
+        kind = draw(st.sampled_from(("conv", "point", "depthwise", "pool", "add", "add", "branch", "move")))
         same = [t for t in live if t.shape == x.shape]
         if kind == "conv":
             x = net.conv(x, draw(st.integers(1, 9)), kernel, stride=stride, padding=padding)
@@ -81,6 +81,8 @@ def networks(draw: st.DrawFn) -> bytes:
             x = pool(x, kernel, stride=stride, padding=padding)
         elif kind == "add":
             x = net.add(x, draw(st.sampled_from(same)))
+        elif kind == "move":
+            x = moved(draw, net, x)
         else:
             other = net.conv(net.conv(x, 3, (1, 1)), 4, kernel, stride=stride)
             x = net.add(net.conv(x, 4, kernel, stride=stride), other)
@@ -88,6 +90,22 @@ def networks(draw: st.DrawFn) -> bytes:
     x = net.conv(x, 2, (1, 1))
     net.writer.output(net.writer.transpose(x, (0, 3, 1, 2)) if draw(st.booleans()) else x)
     return net.writer.finish()
+
+
+def moved(draw: st.DrawFn, net: Network, x: TensorRef) -> TensorRef:
+    """Something that only moves data: concatenation, split, slice or padding along any axis of the image."""
+    kind, axis = draw(st.sampled_from(("concat", "split", "slice", "pad"))), draw(st.integers(1, 3))
+    w = net.writer
+    if kind == "concat":
+        parts = [net.conv(x, x.shape[3], (3, 3)), net.conv(x, x.shape[3], (1, 1))]
+        return w.concatenation(parts, axis)
+    if kind == "split" and x.shape[axis] % 2 == 0:
+        first, second = w.split(x, axis, 2)
+        return net.add(second, first)
+    if kind == "pad":
+        return w.pad(x, [(0, 0), *(((draw(st.integers(0, 2)), draw(st.integers(0, 3)))) for _ in range(3))])
+    begin = [0, *(draw(st.integers(0, (n - 1) // 2)) for n in x.shape[1:])]
+    return w.strided_slice(x, begin, list(x.shape), [1, *(draw(st.integers(1, 2)) for _ in range(3))])
 
 
 def any_program(draw: st.DrawFn) -> Callable[..., planner.Plan]:
