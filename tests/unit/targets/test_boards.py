@@ -89,6 +89,23 @@ def test_external_memory_does_not_count_as_ram() -> None:
     assert kinds["dtcm"] == 64 * 1024
 
 
+def test_neighbours_are_one_region() -> None:
+    disco, h743 = load_board("stm32f746g_disco"), load_board("stm32h743")
+    assert [(r.name, r.size_bytes >> 10) for r in disco.ram_regions()] == [
+        *(("dtcm", 64), ("sram1_sram2", 256), ("sdram", 8192))
+    ]
+    assert [(r.name, r.size_bytes >> 10) for r in disco.ram_regions(mixed=True)] == [
+        *(("dtcm_sram1_sram2", 320), ("sdram", 8192))
+    ]
+    assert [(r.name, r.size_bytes >> 10) for r in h743.ram_regions(mixed=True)] == [
+        *(("dtcm", 128), ("axi_sram", 512), ("sram1_sram2_sram3", 288), ("sram4", 64))
+    ]
+    qspi = disco.external_flash
+    assert qspi is not None
+    assert (qspi.address, qspi.size_bytes) == (0x9000_0000, 16 << 20)
+    assert h743.external_flash is None
+
+
 def test_a_user_board_file_is_a_target(tmp_path: Path) -> None:
     path = tmp_path / "my_board.toml"
     path.write_text(GOOD)
@@ -146,6 +163,7 @@ BAD = {
         "relative_speed = 2.0",
         r"relative_speed is 2.0, expected more than 0 and at most 1",
     ),
+    "memory name": ('name = "sram"', 'name = "S-RAM"', r"memory name is 'S-RAM', expected lower-case letters"),
     "overlap": ("0x2000_0000", "0x0800_1000", r"memories 'flash' and 'sram' overlap"),
     "names": ('name = "sram"', 'name = "flash"', r"memory names are flash, flash, expected each once"),
     "too large": ("65_536", "8_388_608", r"8,388,608 bytes of RAM, machine 'mps2-an386' can emulate at most 4,194,304"),
