@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.native import build_library
@@ -24,6 +24,7 @@ from tvm_tiny.planner.assemble import assemble, place_program
 from tvm_tiny.planner.graph import without_views
 
 BOARD = "tinyml/qemu-m7"
+PHASES = tuple(p for p in Phase if p is not Phase.shrink)  # each try compiles five models
 BOARDS = (BOARD, "tinyml/qemu-m3")
 
 
@@ -135,7 +136,7 @@ def assert_same(models: list[CompiledModel], folder: Path) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     model = data.draw(networks())

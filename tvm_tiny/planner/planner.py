@@ -57,7 +57,7 @@ def plan_memory(
         return assemble(graph, distribute(graph, [solve_placement(alone, effort)], memories), alone.live_bound)
     macs = sum(op.macs for op in graph.ops)
     extra = int(macs * (mac_factor - 1.0))
-    limit = extra + _OVERHEAD * macs
+    limit = extra + _OVERHEAD * macs if macs else float("inf")
     found, bounds = [(alone, 0.0)], [alone.live_bound]
     for segments, extra_macs in _searches(fusion, extra):
         cuts = Cuts(graph, segments)
