@@ -46,9 +46,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fusion",
-        choices=("auto", "off"),
+        choices=("auto", "rows", "off"),
         default="auto",
-        help="auto (the default): layers run interleaved, row by row, where that saves RAM; off: one after the other",
+        help="auto (the default): layers run interleaved where that saves RAM, by rows or parts of rows; "
+        "rows: by whole rows only; off: one after the other",
     )
     parser.add_argument(
         "--caller-io",

@@ -100,7 +100,7 @@ def _order(order: Mapping[str, Any]) -> str:
 def _print_stages(console: Any, stages: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("from", "to", title="Stages: layers that run interleaved, row by row")
+    table = Table("from", "to", title="Stages: layers that run interleaved")
     for heading in ("layers", "steps", "rolling buffers B"):
         table.add_column(heading, justify="right")
     for stage in stages:
