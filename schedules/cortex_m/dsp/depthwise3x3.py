@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
 from tvm_tiny.schedules.cortex_m.dsp.planes import (
     CHANNELS,
+    FILL,
     FILL_PARAMETERS,
     MISSING,
+    OFFSET,
+    ROWS,
     SPANS,
     SUM_PARAMETERS,
     TURNS,
+    groups_twin,
     load_pair,
     spread_lines,
-    spread_twin,
     walk_spans,
 )
 
@@ -67,12 +70,13 @@ class Depthwise3x3:
 
 
 def fill_function(name: str) -> str:
-    """C text of ``void name(strip, planes, channel, rows)``: 4 channels of 3 rows, each row from its first column
+    """C text of ``void name(strip, planes, offset)``: 4 channels of 3 rows, each row from its first column
     inside the image on."""
     body = ["push {r4-r11, lr}", f"add r7, r0, #{SPANS}", "ldmia r0, {r8, r9}", "push {r7, r8, r9}", "sub sp, #4"]
+    body += [f"ldr r3, [r0, #{ROWS}]"]
     body += ["ldmia r3, {r4, r5, r6}", "add r0, r4, r2", "add r3, r6, r2", "add r2, r5, r2", "mvn r12, #0xff00ff"]
     columns = ("r4", "r5", "r6"), ("r7", "r8", "r9")
-    slow, fast = load_pair(("r0", "r2", "r3"), columns, "r11")
+    loads = load_pair(("r0", "r2", "r3"), columns, "r11")
     rest = ["pkhbt r10, r4, r5, lsl #16", "pkhtb r5, r5, r4, asr #16"]  # row 0 below row 1: channels 0 1, channels 2 3
     rest += ["pkhbt r11, r7, r8, lsl #16", "pkhtb r8, r8, r7, asr #16"]
     rest += ["pkhbt lr, r6, r9, lsl #16", "pkhtb r9, r9, r6, asr #16"]  # row 2: column x below x + 1
@@ -84,7 +88,7 @@ def fill_function(name: str) -> str:
     twin = f"""    const int8_t* from[3];
     const int32_t* span = strip->spans;
     int32_t c, i, r;
-    for (r = 0; r < 3; ++r) from[r] = rows[r] + channel;
+    for (r = 0; r < 3; ++r) from[r] = strip->rows[r] + offset;
     for (; span[1] != 0; span += 2) {{
         int32_t count;
         for (count = span[1]; count > 0; --count, planes += {PAIR_BYTES // 4}) {{
@@ -106,42 +110,46 @@ def fill_function(name: str) -> str:
         }}
     }}
 """
-    body += walk_spans("r1", PAIR_BYTES, slow, fast, rest, "9f") + ["9:", "add sp, #16", "pop {r4-r11, pc}"]
+    outside = ["and r4, r12, r4, lsl #8", "mov r5, r4", "mov r6, r4"] + ["stmia r1!, {r4, r5, r6}"] * CHANNELS
+    body += walk_spans("r1", PAIR_BYTES, loads, rest, outside, "9f") + ["9:", "add sp, #16", "pop {r4-r11, pc}"]
     return naked_function(name, FILL_PARAMETERS, body, twin)
 
 
 def row_function(name: str, layer: Depthwise3x3) -> str:
-    """C text of the function that computes a strip of four channels: ``void name(planes, constants, out, strip)``.
+    """C text of the function that computes a strip: ``void name(planes, constants, out, strip)``; calls the fill.
 
     ``constants``: per channel multiplier, offset, three words of weights as in ``packing.depthwise3x3_constants``.
     ``strip``: a turn makes one or two outputs; ``turns`` are those before the last, which makes one if ``odd``. Taps in
     missing rows count as the zero point.
     """
     turn, last, odd = _turn(layer, start=True), _turn(layer, start=False), _turn(layer, start=False, single=True)
+    per = layer.per_turn
     # stack: 0 constants, 4 their end, 8 what follows unpacking, 12 entry, 16 last turn, 20 bytes of out, 24 of planes
-    # to go back, 28 out, 32 strip
-    body = ["push {r2, r3, r4-r11, lr}", "sub sp, #28", f"add r4, r1, #{5 * 4 * CHANNELS}", "strd r1, r4, [sp]"]
+    # to go back, 28 constants, 32 planes, 36 offset, 40 groups, 44 out, 48 strip
+    body = ["push {r2, r3, r4-r11, lr}", f"ldrd r4, r5, [r3, #{OFFSET}]", "push {r0, r4, r5}", "sub sp, #32"]
     body += [f"ldr r5, [r3, #{MISSING}]", "cmp r5, #0", "adr.w r6, 7f + 1", "beq 1f", "adr.w r6, 8f + 1", "1:"]
     body += [f"ldrd r7, r8, [r3, #{TURNS}]", "adr.w r9, 2f + 1", f"rsb r10, r7, #{layer.most_turns}"]
-    body += [f"movw r11, #{4 * len(turn)}", "mla r9, r10, r11, r9", "strd r6, r9, [sp, #8]"]
-    body += ["adr.w r9, 4f + 1"]
-    if layer.per_turn > 1:
+    body += [f"movw r11, #{4 * len(turn)}", "mla r9, r10, r11, r9", "strd r6, r9, [sp, #8]", "adr.w r9, 4f + 1"]
+    if per > 1:
         body += ["cmp r8, #0", "beq 1f", "adr.w r9, 3f + 1", "1:"]
     # bytes of out: 4 * outputs - 1, of planes: all that was read but for the channel's words
-    per = layer.per_turn
     body += ["adds r10, r7, #1", f"lsl r11, r10, #{per + 1}", "subs r11, r11, r8, lsl #2", "subs r11, #1"]
     body += [f"movs r6, #{PAIR_BYTES}", "mul r10, r10, r6", f"add r10, r10, #{PAIR_BYTES - 12}"]
-    body += ["str r9, [sp, #16]", "strd r11, r10, [sp, #20]", "mov r2, r1", f"add r1, r0, #{layer.out_at}", "1:"]
-    body += ["ldmia r2!, {r7, r8, r9, r12, lr}", "str r2, [sp]"]
+    body += ["str r1, [sp]", "str r9, [sp, #16]", "strd r11, r10, [sp, #20]", "9:"]
+    body += ["ldr r0, [sp, #48]", "ldrd r1, r2, [sp, #32]", f"ldr r3, [r0, #{FILL}]", "blx r3"]
+    body += ["ldr r2, [sp]", f"add r3, r2, #{5 * 4 * CHANNELS}", "str r3, [sp, #4]", "ldr r0, [sp, #32]"]
+    body += [f"add r1, r0, #{layer.out_at}", "1:", "ldmia r2!, {r7, r8, r9, r12, lr}", "str r2, [sp]"]
     body += ["sxtb16 r10, r9, ror #8", "sxtb16 r9, r9", "sxtb16 r11, r12", "sxtb16 r12, r12, ror #8", "sxtb16 lr, lr"]
     body += ["ldr pc, [sp, #8]", ".balign 4", "7:"]
     body += ["ldmia.w r0, {r2, r3, r4}", f"add r0, r0, #{PAIR_BYTES}", *_start(layer.stride), "ldr pc, [sp, #12]"]
     body += [".balign 4", "2:", *(turn * layer.most_turns), "ldr pc, [sp, #16]"]
-    if layer.per_turn > 1:
+    if per > 1:
         body += [".balign 4", "3:", *odd, "b.w 5f"]
     body += [".balign 4", "4:", *last, "5:", "ldrd r2, r3, [sp, #20]", "subs r1, r1, r2", "subs r0, r0, r3"]
-    body += ["ldrd r2, r3, [sp]", "cmp r2, r3", "bne.w 1b", "subs r1, #4", "ldrd r0, r6, [sp, #28]"]
-    body += [*spread_lines("r0", "r1"), "add sp, sp, #36", "pop {r4-r11, pc}", ".balign 4", "8:", *_missing()]
+    body += ["ldrd r2, r3, [sp]", "cmp r2, r3", "bne.w 1b", "subs r1, #4", "ldrd r0, r6, [sp, #44]"]
+    body += [*spread_lines("r0", "r1"), "ldrd r2, r3, [sp, #36]", "ldr r4, [sp, #44]", f"add r4, r4, #{CHANNELS}"]
+    body += ["str r4, [sp, #44]", f"adds r2, #{CHANNELS}", "subs r3, #1", "strd r2, r3, [sp, #36]", "bne.w 9b"]
+    body += ["add sp, sp, #52", "pop {r4-r11, pc}", ".balign 4", "8:", *_missing()]
     return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
 
 
@@ -173,7 +181,7 @@ def _turn(layer: Depthwise3x3, *, start: bool, single: bool = False) -> list[str
 
 def _missing() -> list[str]:
     """Take rows outside the image out of the sum: their weights become 0, the zero point's share leaves the offset."""
-    lines = ["ldr r3, [sp, #32]", f"ldrd r2, r3, [r3, #{MISSING}]"]
+    lines = ["ldr r3, [sp, #48]", f"ldrd r2, r3, [r3, #{MISSING}]"]
     weights = ("r9", "r10", "r11")
     for bit, half, clear in ((0, "b", "bfc {0}, #0, #16"), (1, "t", "uxth {0}, {0}")):
         lines += [f"tst r2, #{1 << bit}", f"beq {3 + bit}f"]
@@ -195,25 +203,24 @@ def _missing() -> list[str]:
 
 def _row_twin(layer: Depthwise3x3) -> str:
     value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
-    return f"""    static const int8_t place[3][3] = {{{{0, 1, 4}}, {{2, 3, 6}}, {{5, 7, 10}}}};
-    const int32_t zero = tinyml_low((uint32_t)strip->zero_pair);
-    int8_t* outputs = (int8_t*)planes + {layer.out_at};
-    int32_t c, x, i, j;
-    for (c = 0; c < {CHANNELS}; ++c) {{
-        const int32_t* k = constants + 5 * c;
-        const int8_t* w = (const int8_t*)(k + 2);
-        for (x = 0; x < strip->outputs; ++x) {{
-            int32_t acc = k[1];
-            for (i = 0; i < 3; ++i) {{
-                for (j = 0; j < 3; ++j) {{
-                    const int32_t at = x * {layer.stride} + j;
-                    const uint32_t* p = planes + {PAIR_BYTES // 4} * (at / 2) + 3 * c;
-                    const uint32_t pair = p[i == 2 ? 2 : at % 2];
-                    const int32_t v = (i == 2 ? at % 2 : i) ? tinyml_high(pair) : tinyml_low(pair);
-                    acc = tinyml_mac(w[place[i][j]], (strip->missing >> i) & 1 ? zero : v, acc);
+    sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
+            const int32_t* k = constants + 5 * c;
+            const int8_t* w = (const int8_t*)(k + 2);
+            static const int8_t place[3][3] = {{{{0, 1, 4}}, {{2, 3, 6}}, {{5, 7, 10}}}};
+            for (x = 0; x < strip->outputs; ++x) {{
+                int32_t acc = k[1];
+                for (i = 0; i < 3; ++i) {{
+                    for (j = 0; j < 3; ++j) {{
+                        const int32_t at = x * {layer.stride} + j;
+                        const uint32_t* p = planes + {PAIR_BYTES // 4} * (at / 2) + 3 * c;
+                        const uint32_t pair = p[i == 2 ? 2 : at % 2];
+                        const int32_t v = (i == 2 ? at % 2 : i) ? tinyml_high(pair) : tinyml_low(pair);
+                        acc = tinyml_mac(w[place[i][j]], (strip->missing >> i) & 1 ? zero : v, acc);
+                    }}
                 }}
+                outputs[x * {CHANNELS} + c] = (int8_t){value};
             }}
-            outputs[x * {CHANNELS} + c] = (int8_t){value};
         }}
-    }}
-{spread_twin("outputs")}"""
+        constants += {5 * CHANNELS};
+"""
+    return groups_twin(layer.out_at, sums)

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
 from tvm_tiny.schedules.cortex_m.dsp.planes import (
     CHANNELS,
+    FILL,
     MISSING,
+    OFFSET,
     PAIRS,
     SUM_PARAMETERS,
     TILES,
     ZERO_PAIR,
+    groups_twin,
     spread_lines,
-    spread_twin,
 )
 
 _FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
@@ -98,18 +100,21 @@ def best_tile(kernel: tuple[int, int], stride: int) -> int:
 
 
 def row_function(name: str, layer: Depthwise) -> str:
-    """A strip of four channels: ``void name(planes, constants, out, strip)``.
+    """C text of the function that computes a strip: ``void name(planes, constants, out, strip)``; calls the fill.
 
     ``strip->missing``: bit i set if kernel row i is outside the image (the one after an odd last row like the last);
     ``planes`` holds just the row pairs that are not wholly outside. The tile's code is unrolled over row pairs and
     entered where as many are left.
     """
     s = layer.stride
-    # stack: 0 plane of the tile, 4 weights, 8 offset, 12 multiplier, 16 out of the tile, 20 end of a loop,
-    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 outputs in scratch, 44 strip, 48 out
-    body = ["push {r2, r4-r11, lr}", f"movw r2, #{layer.out_at}", "add r2, r2, r0", "push {r0, r1, r2, r3}"]
-    body += ["sub sp, sp, #32", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]"]
-    body += [f"movw r4, #{CHANNELS * layer.plane_bytes}", "add r4, r4, r0", "str r4, [sp, #4]", "1:"]
+    # stack: 0 plane of the tile, 4 weights, 8 offset of the sum, 12 multiplier, 16 out of the tile, 20 end of a loop,
+    # 24 channels left, 28 entry, 32 plane, 36 constants, 40 outputs in scratch, 44 strip, 48 out, 52 planes, 56 offset,
+    # 60 groups
+    body = ["push {r4-r11, lr}", f"ldrd r5, r6, [r3, #{OFFSET}]", "mov r4, r0", "push {r2, r4, r5, r6}"]
+    body += ["push {r0, r1, r2, r3}", "sub sp, sp, #32", f"movw r4, #{CHANNELS * layer.plane_bytes}"]
+    body += ["add r4, r4, r0", "str r4, [sp, #4]", "10:", "ldr r0, [sp, #44]", "ldrd r1, r2, [sp, #52]"]
+    body += [f"ldr r3, [r0, #{FILL}]", "blx r3", f"mov r4, #{CHANNELS}", "str r4, [sp, #24]", "ldr r0, [sp, #52]"]
+    body += [f"movw r2, #{layer.out_at}", "add r2, r2, r0", "str r0, [sp, #32]", "str r2, [sp, #40]", "1:"]
     body += ["ldr r0, [sp, #36]", "ldr r1, [sp, #4]", "ldr lr, [sp, #44]", f"ldr lr, [lr, #{MISSING}]"]
     body += ["ldmia r0!, {r2, r3}", "strd r3, r2, [sp, #8]"]
     body += _unpack(layer) + ["str r0, [sp, #36]"]
@@ -131,7 +136,9 @@ def row_function(name: str, layer: Depthwise) -> str:
     body += ["ldr r1, [sp, #40]", "adds r1, #1", "str r1, [sp, #40]"]
     body += ["ldr r2, [sp, #24]", "subs r2, #1", "str r2, [sp, #24]", "bne.w 1b"]
     body += ["ldr r1, [sp, #40]", "subs r1, #4", "ldrd r6, r0, [sp, #44]", *spread_lines("r0", "r1")]
-    body += ["add sp, sp, #52", "pop {r4-r11, pc}"]
+    body += ["ldrd r2, r3, [sp, #56]", "ldr r4, [sp, #48]", f"add r4, r4, #{CHANNELS}", "str r4, [sp, #48]"]
+    body += [f"adds r2, #{CHANNELS}", "subs r3, #1", "strd r2, r3, [sp, #56]", "bne.w 10b"]
+    body += ["add sp, sp, #64", "pop {r4-r11, pc}"]
     return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
 
 
@@ -198,29 +205,29 @@ def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
     value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
-    return f"""    const int32_t rows = strip->missing, zero = tinyml_low((uint32_t)strip->zero_pair);
-    int8_t* outputs = (int8_t*)planes + {layer.out_at};
-    int32_t c, x, i, j;
-    for (c = 0; c < {CHANNELS}; ++c) {{
-        const int32_t* k = constants + {layer.record // 4} * c;
-        const int8_t* w = (const int8_t*)(k + 2);
-        for (x = 0; x < strip->outputs; ++x) {{
-            int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
-            for (i = 0; i < {height}; ++i) {{
-                const int32_t inside = !((rows >> i) & 1);
-                for (j = 0; j < {width}; ++j) {{
-                    int32_t tap = {4 * half * layer.pairs} + i, v = zero;
-                    if (j < {2 * half}) {{
-                        tap = {4 * half} * (i / 2) + 4 * (j / 2) + 2 * (i % 2) + j % 2;
+    sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
+            const int32_t* k = constants + {layer.record // 4} * c;
+            const int8_t* w = (const int8_t*)(k + 2);
+            const int32_t rows = strip->missing;
+            for (x = 0; x < strip->outputs; ++x) {{
+                int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
+                for (i = 0; i < {height}; ++i) {{
+                    const int32_t inside = !((rows >> i) & 1);
+                    for (j = 0; j < {width}; ++j) {{
+                        int32_t tap = {4 * half * layer.pairs} + i, v = zero;
+                        if (j < {2 * half}) {{
+                            tap = {4 * half} * (i / 2) + 4 * (j / 2) + 2 * (i % 2) + j % 2;
+                        }}
+                        if (inside) {{
+                            v = i % 2 ? tinyml_high(planes[at + j]) : tinyml_low(planes[at + j]);
+                        }}
+                        acc = tinyml_mac(w[tap], v, acc);
                     }}
-                    if (inside) {{
-                        v = i % 2 ? tinyml_high(planes[at + j]) : tinyml_low(planes[at + j]);
-                    }}
-                    acc = tinyml_mac(w[tap], v, acc);
+                    if (i % 2 && ((rows >> (i - 1)) & 3) != 3) at += {layer.pair_bytes // 4};
                 }}
-                if (i % 2 && ((rows >> (i - 1)) & 3) != 3) at += {layer.pair_bytes // 4};
+                outputs[x * {CHANNELS} + c] = (int8_t){value};
             }}
-            outputs[x * {CHANNELS} + c] = (int8_t){value};
         }}
-    }}
-{spread_twin("outputs")}"""
+        constants += {layer.record // 4 * CHANNELS};
+"""
+    return groups_twin(layer.out_at, sums)

@@ -48,27 +48,28 @@ def depthwise_functions(layer: Depthwise | Depthwise3x3, *, segment: bool) -> tu
     else:
         fill = c_function("dw3x3_fill", depthwise3x3.fill_function)
         sums = c_function("dw3x3", partial(depthwise3x3.row_function, layer=layer))
-        driver = c_function("dw3x3_part", partial(_text3x3, fill=fill.name))
-    pointers = f"{fill.name}, {sums.name}" if isinstance(layer, Depthwise) else sums.name
+        driver = c_function("dw3x3_part", _text3x3)
     declaration = "const tinyml_depthwise* layer = (const tinyml_depthwise*)packed"
-    text = entry_text(declaration, f"{pointers}, layer", driver.name, segment)
+    text = entry_text(declaration, f"{fill.name}, {sums.name}, layer", driver.name, segment)
     return (fill, sums, driver, c_function("dw_columns" if segment else "dw_row", text))
 
 
 _DRIVER = (
-    "tinyml_depthwise_sum* sum, const tinyml_depthwise* layer, const tinyml_rows* x, int8_t* out, uint8_t* scratch, "
-    "int32_t y, int32_t x0, int32_t x1"
+    "tinyml_depthwise_fill* fill, tinyml_depthwise_sum* sum, const tinyml_depthwise* layer, const tinyml_rows* x, "
+    "int8_t* out, uint8_t* scratch, int32_t y, int32_t x0, int32_t x1"
 )
 
 _HEAD = """    const int32_t channels = layer->channels;
     const int32_t above = y * layer->stride_h - layer->top;
     const int32_t* constants = (const int32_t*)(layer + 1);
     tinyml_strip strip;
-    int32_t i, c, n;
+    int32_t i, n;
     strip.channels = channels;
     strip.zero = ((uint32_t)layer->zero_point & 0xFFU) * 0x01010101U;
     strip.zero_pair = layer->zero_point * 256 * 65536 + (layer->zero_point * 256 & 0xFFFF);
     strip.missing = 0;
+    strip.fill = fill;
+    strip.rows = rows;
 """
 
 _STRIPS = """    for (; x0 < x1; x0 += n) {
@@ -79,18 +80,22 @@ _STRIPS = """    for (; x0 < x1; x0 += n) {
         strip.outputs = n;
 """
 
-# The last group of channels overlaps the one before if it must.
-_NEXT_CHANNEL = f"""            if (c + {CHANNELS} >= channels) {{
-                break;
-            }}
-            c = c + {2 * CHANNELS} <= channels ? c + {CHANNELS} : channels - {CHANNELS};
+_GROUPS = f"""        strip.offset = inside;
+        strip.groups = channels / {CHANNELS};
+        sum((uint32_t*)scratch, constants, out + x0 * channels, &strip);
+        /* The last group overlaps the one before if it must. */
+        if (channels % {CHANNELS} != 0) {{
+            const int32_t c = channels - {CHANNELS};
+            strip.offset += c;
+            strip.groups = 1;
+            sum((uint32_t*)scratch, constants + RECORD * c, out + x0 * channels + c, &strip);
         }}
     }}
 }}
 """
 
 
-def _text3x3(name: str, fill: str) -> str:
+def _text3x3(name: str) -> str:
     return f"""TINYML_KERNEL static void {name}({_DRIVER}) {{
     const int8_t* rows[3];
 {_HEAD}    for (i = 0; i < 3; ++i) {{
@@ -101,15 +106,12 @@ def _text3x3(name: str, fill: str) -> str:
     }}
 {_STRIPS}        strip.odd = layer->stride_w == 1 ? n & 1 : 0;
         strip.turns = layer->stride_w == 1 ? (n - 1) / 2 : n - 1;
-        for (c = 0;;) {{
-            {fill}(&strip, (uint32_t*)scratch, inside + c, rows);
-            sum((uint32_t*)scratch, constants + 5 * c, out + x0 * channels + c, &strip);
-{_NEXT_CHANNEL}"""
+{_GROUPS.replace("RECORD", "5")}"""
 
 
 def _any_text(name: str) -> str:
-    return f"""TINYML_KERNEL static void {name}(tinyml_depthwise_fill* fill, {_DRIVER}) {{
-    const int8_t* pairs[{HIGHEST_KERNEL}];
+    return f"""TINYML_KERNEL static void {name}({_DRIVER}) {{
+    const int8_t* rows[{HIGHEST_KERNEL}];
 {_HEAD}    strip.pairs = 0;
     strip.plane_bytes = layer->plane_bytes;
     for (i = 0; i < layer->kernel_h; i += 2) {{
@@ -117,8 +119,8 @@ def _any_text(name: str) -> str:
         const int32_t no_upper = upper < 0 || upper >= layer->height, no_lower = lower < 0 || lower >= layer->height;
         strip.missing |= (no_upper + 2 * no_lower) << i;
         if (!no_upper || !no_lower) {{
-            pairs[2 * strip.pairs] = tinyml_row(x, no_upper ? lower : upper);
-            pairs[2 * strip.pairs + 1] = tinyml_row(x, no_lower ? upper : lower);
+            rows[2 * strip.pairs] = tinyml_row(x, no_upper ? lower : upper);
+            rows[2 * strip.pairs + 1] = tinyml_row(x, no_lower ? upper : lower);
             ++strip.pairs;
         }}
     }}
@@ -127,7 +129,4 @@ def _any_text(name: str) -> str:
         strip.tiles[1] = strip.tiles[0] * layer->tile - n;
         strip.tiles[1] = strip.tiles[1] < strip.tiles[0] ? strip.tiles[1] : strip.tiles[0];
         strip.tiles[0] -= strip.tiles[1];
-        for (c = 0;;) {{
-            fill(&strip, (uint32_t*)scratch, inside + c, pairs);
-            sum((uint32_t*)scratch, constants + layer->record_bytes / 4 * c, out + x0 * channels + c, &strip);
-{_NEXT_CHANNEL}"""
+{_GROUPS.replace("RECORD", "layer->record_bytes / 4")}"""

@@ -5,14 +5,17 @@ from __future__ import annotations
 CHANNELS = 4
 """Channels at a time: bytes of a word."""
 
-FILL_PARAMETERS = "const tinyml_strip* strip, uint32_t* planes, int32_t channel, const int8_t* const* rows"
+FILL_PARAMETERS = "const tinyml_strip* strip, uint32_t* planes, int32_t offset"
 SUM_PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const tinyml_strip* strip"
 
 # Offsets in tinyml_strip on a core with pointers of 32 bits.
-MISSING, ZERO_PAIR, OUTPUTS, TURNS, PLANE_BYTES, TILES, PAIRS, SKIP, SPANS = 8, 12, 16, 20, 28, 32, 40, 44, 48
+MISSING, ZERO_PAIR, OUTPUTS, TURNS, PLANE_BYTES, TILES, PAIRS, SKIP = 8, 12, 16, 20, 28, 32, 40, 44
+OFFSET, FILL, ROWS, SPANS = 48, 56, 60, 64
 
 
-def walk_spans(planes: str, pair_bytes: int, slow: list[str], fast: list[str], rest: list[str], done: str) -> list[str]:
+def walk_spans(
+    planes: str, pair_bytes: int, loads: tuple[list[str], list[str]], rest: list[str], outside: list[str], done: str
+) -> list[str]:
     """Assembly that walks the spans of ``tinyml_strip``, from label 1 on.
 
     Stack: 0 end of the loop, 4 spans, 8 channels, 12 word of zero points; lr, r4, r5 and r6 are free between pairs.
@@ -20,12 +23,16 @@ def walk_spans(planes: str, pair_bytes: int, slow: list[str], fast: list[str], r
     Parameters
     ----------
     planes : register that grows by ``pair_bytes`` with each pair
-    slow : loads a pair of kind r4, not both inside; fast: a pair inside; rest: stores what was loaded
+    loads : as from ``load_pair``
+    rest : stores what was loaded
+    outside : stores a pair outside; r4 is a word of zero points
     done : label to go to
     """
     lines = ["1:", "ldr lr, [sp, #4]", "ldmia lr!, {r4, r5}", "str lr, [sp, #4]", "cmp r5, #0", f"beq.w {done}"]
     lines += [f"movs r6, #{pair_bytes}", f"mla r5, r5, r6, {planes}", "str r5, [sp]", "cmp r4, #3", "beq.w 2f"]
-    lines += [*slow, "b.w 5f", "2:", *fast, "5:", *rest]
+    slow, fast = loads
+    lines += ["cmp r4, #0", "beq.w 6f", *slow, "b.w 5f", "6:", "ldr r4, [sp, #12]", *outside, "b 1b"]
+    lines += ["2:", *fast, "5:", *rest]
     return [*lines, "ldr lr, [sp]", f"cmp {planes}, lr", "bne.w 2b", "b.w 1b"]
 
 
@@ -68,8 +75,15 @@ def spread_lines(out: str, source: str) -> list[str]:
     ]
 
 
-def spread_twin(temporary: str) -> str:
-    return f"""    for (x = 0; x < strip->outputs; ++x) {{
-        memcpy(out + x * strip->channels, {temporary} + {CHANNELS} * x, {CHANNELS});
+def groups_twin(out_at: int, sums: str) -> str:
+    """C of a sum function around ``sums``, which makes ``outputs`` of a group and goes on with its constants."""
+    return f"""    const int32_t zero = tinyml_low((uint32_t)strip->zero_pair);
+    int8_t* outputs = (int8_t*)planes + {out_at};
+    int32_t group, c, x, i, j;
+    for (group = 0; group < strip->groups; ++group, out += {CHANNELS}) {{
+        strip->fill(strip, planes, strip->offset + {CHANNELS} * group);
+{sums}        for (x = 0; x < strip->outputs; ++x) {{
+            memcpy(out + x * strip->channels, outputs + {CHANNELS} * x, {CHANNELS});
+        }}
     }}
 """

@@ -743,45 +743,63 @@ typedef struct {
     int16_t kernel_h, kernel_w, tile, record_bytes, plane_bytes, pair_bytes;
 } tinyml_depthwise;
 
-/* What the functions for four channels of a strip of columns need to know. */
-typedef struct {
+/* What the functions for a strip of columns, four channels at a time, need to know. */
+typedef struct tinyml_strip tinyml_strip;
+typedef void tinyml_depthwise_fill(const tinyml_strip* strip, uint32_t* planes, int32_t offset);
+typedef void tinyml_depthwise_sum(uint32_t* planes, const int32_t* constants, int8_t* out, const tinyml_strip* strip);
+struct tinyml_strip {
     int32_t channels;
-    uint32_t zero;        /* four zero points */
-    int32_t missing;      /* bit i: row i of the taps is outside the image */
-    int32_t zero_pair;    /* 256 * the zero point, in both halfwords */
-    int32_t outputs;      /* in the strip */
-    int32_t turns;        /* of the main loop, and a last one that makes all its outputs, or one of two */
+    uint32_t zero;              /* four zero points */
+    int32_t missing;            /* bit i: row i of the taps is outside the image */
+    int32_t zero_pair;          /* 256 * the zero point, in both halfwords */
+    int32_t outputs;            /* in the strip */
+    int32_t turns;              /* of the main loop, and a last one that makes all its outputs, or one of two */
     int32_t odd;
     int32_t plane_bytes;
-    int32_t tiles[2];     /* large ones, small ones */
-    int32_t pairs;        /* of rows of taps, not wholly outside */
-    int32_t skip;         /* bytes of a plane between pairs */
-    int32_t spans[32];    /* see tinyml_spans */
-} tinyml_strip;
+    int32_t tiles[2];           /* large ones, small ones */
+    int32_t pairs;              /* of rows of taps, not wholly outside */
+    int32_t skip;               /* bytes of a plane between pairs */
+    int32_t offset;             /* of the first column inside the image and the first channel, from a row's pointer */
+    int32_t groups;             /* of four channels */
+    tinyml_depthwise_fill* fill;
+    const int8_t* const* rows;
+    int32_t spans[32];          /* see tinyml_spans */
+};
 
 /*
  * Columns first .. first + needed - 1 of an image as pairs, the last one filled up: (kind, how many) until there are
- * none. Kind: bit i if column i of the pair is inside the image.
+ * none. Kind: bit i if column i of the pair is inside the image; at least one column is.
  */
 TINYML_INLINE void tinyml_spans(int32_t* spans, int32_t first, int32_t needed, int32_t width) {
     const int32_t begin = first < 0 ? -first : 0;
     const int32_t end = needed < width - first ? needed : width - first;
     int32_t g = 0;
-    while (g < (needed + 1) / 2) {
-        const int32_t low = 2 * g >= begin && 2 * g < end ? 1 : 0;
-        const int32_t high = 2 * g + 1 >= begin && 2 * g + 1 < end ? 2 : 0;
-        const int32_t count = low + high == 3 ? end / 2 - g : 1;
-        *spans++ = low + high;
-        *spans++ = count;
-        g += count;
+    for (; 2 * g + 1 < begin; ++g) {
+        *spans++ = 0;
+        *spans++ = 1;
+    }
+    if (2 * g < begin) {
+        *spans++ = 2;
+        *spans++ = 1;
+        ++g;
+    }
+    if (2 * g + 1 < end) {
+        *spans++ = 3;
+        *spans++ = end / 2 - g;
+        g = end / 2;
+    }
+    if (2 * g < end) {
+        *spans++ = 1;
+        *spans++ = 1;
+        ++g;
+    }
+    for (; 2 * g < needed; ++g) {
+        *spans++ = 0;
+        *spans++ = 1;
     }
     spans[0] = 0;
     spans[1] = 0;
 }
-
-typedef void tinyml_depthwise_fill(const tinyml_strip* strip, uint32_t* planes, int32_t channel,
-                                   const int8_t* const* rows);
-typedef void tinyml_depthwise_sum(uint32_t* planes, const int32_t* constants, int8_t* out, const tinyml_strip* strip);
 
 typedef void tinyml_fill_tile(const int8_t* const* rows, uint32_t* x, int32_t offset, const tinyml_conv* conv);
 typedef void tinyml_multiply_tile(const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml_conv* conv);
