@@ -99,3 +99,24 @@ def requantize_twin(
     if zero_based:
         return f"tinyml_clamp(tinyml_clamp({value}, 0, 255) + {low}, {low}, {high})"
     return f"tinyml_clamp({value}, {low}, {high})"
+
+
+def unsigned_lines(acc: Sequence[str], multiplier: str, shift: int) -> list[str]:
+    """Requantize accumulators in place to 0..255, the distance from the lower clamp; ``from_zero_lines`` goes on."""
+    return [line for a in acc for line in (f"smmul {a}, {a}, {multiplier}", f"usat {a}, #8, {a}, asr #{shift}")]
+
+
+def from_zero(low: int, high: int) -> tuple[int, int]:
+    """Bytes (a, b) such that min(u, high - low) + low = u + a, saturated to 255, + b, modulo 256."""
+    return 255 - (high - low), (high - 255) % 256
+
+
+def from_zero_lines(words: Sequence[str], first: str, second: str) -> list[str]:
+    """Bytes 0..255 of words to outputs; ``first`` and ``second`` hold the bytes of ``from_zero`` as often as needed."""
+    return [line for w in words for line in (f"uqadd8 {w}, {w}, {first}", f"uadd8 {w}, {w}, {second}")]
+
+
+def unsigned_twin(acc: str, multiplier: str, shift: int, first: str, second: str) -> str:
+    """C expression of what ``unsigned_lines`` and ``from_zero_lines`` leave."""
+    value = f"tinyml_clamp(tinyml_multiply_high_plus({acc}, {multiplier}, 0) >> {shift}, 0, 255)"
+    return f"tinyml_from_zero({value}, {first}, {second})"

@@ -94,7 +94,9 @@ class ConvShape:
         wide += [self.kernel[0], -self.run % 4 * 8]
         narrow = [*self.input_size, self.channels, self.output_size[1], self.kernel[1], *self.strides, *self.before]
         narrow += [self.zero_point, self.pixels, self.strip]
-        return np.concatenate([np.array(wide, np.int32).view(np.int8), np.array(narrow, np.int16).view(np.int8)])
+        return np.concatenate(
+            [np.array(wide, np.int64).astype(np.int32).view(np.int8), np.array(narrow, np.int16).view(np.int8)]
+        )
 
 
 def tile_widths(columns: int, largest: int) -> set[int]:

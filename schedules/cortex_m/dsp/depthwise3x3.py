@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
+from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function
 from tvm_tiny.schedules.cortex_m.dsp.planes import (
     CHANNELS,
     FILL,
@@ -27,6 +27,8 @@ from tvm_tiny.schedules.cortex_m.dsp.planes import (
     groups_twin,
     load_pair,
     spread_lines,
+    sum_lines,
+    sum_twin,
     walk_spans,
 )
 
@@ -48,6 +50,11 @@ class Depthwise3x3:
     low: int = -128
     high: int = 127
     zero_based: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int, int, bool]:
+        """Shift and clamp; where outputs are counted from zero, the clamp is no part of the code."""
+        return (self.shift, 0, 0, True) if self.zero_based else (self.shift, self.low, self.high, False)
 
     @property
     def per_turn(self) -> int:
@@ -147,7 +154,12 @@ def row_function(name: str, layer: Depthwise3x3) -> str:
         body += [".balign 4", "3:", *odd, "b.w 5f"]
     body += [".balign 4", "4:", *last, "5:", "ldrd r2, r3, [sp, #20]", "subs r1, r1, r2", "subs r0, r0, r3"]
     body += ["ldrd r2, r3, [sp]", "cmp r2, r3", "bne.w 1b", "subs r1, #4", "ldrd r0, r6, [sp, #44]"]
-    body += [*spread_lines("r0", "r1"), "ldrd r2, r3, [sp, #36]", "ldr r4, [sp, #44]", f"add r4, r4, #{CHANNELS}"]
+    body += [
+        *spread_lines("r0", "r1", layer.zero_based),
+        "ldrd r2, r3, [sp, #36]",
+        "ldr r4, [sp, #44]",
+        f"add r4, r4, #{CHANNELS}",
+    ]
     body += ["str r4, [sp, #44]", f"adds r2, #{CHANNELS}", "subs r3, #1", "strd r2, r3, [sp, #36]", "bne.w 9b"]
     body += ["add sp, sp, #52", "pop {r4-r11, pc}", ".balign 4", "8:", *_missing()]
     return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
@@ -162,11 +174,6 @@ def _start(stride: int) -> list[str]:
     return lines if stride == 2 else lines + ["smlad r6, r3, r9, r8", "smlabt r6, r12, r4, r6"]
 
 
-def _requantize(layer: Depthwise3x3, acc: list[str]) -> list[str]:
-    lines = requantize_lines(acc, "r7", layer.shift, layer.low, layer.high, layer.zero_based)
-    return [line.replace("add ", "add.w ").replace("sub ", "sub.w ") for line in lines]
-
-
 def _turn(layer: Depthwise3x3, *, start: bool, single: bool = False) -> list[str]:
     """End outputs (``single``: one of two), begin others; all instructions have four bytes."""
     lines = ["ldmia.w r0, {r2, r3, r4}", f"add.w r0, r0, #{PAIR_BYTES}"]
@@ -175,7 +182,7 @@ def _turn(layer: Depthwise3x3, *, start: bool, single: bool = False) -> list[str
     if layer.per_turn > 1 and not single:
         lines += ["smlad r6, r2, r10, r6", "smlad r6, r3, r11, r6", "smlad r6, r4, lr, r6"]
         acc += ["r6"]
-    lines += _requantize(layer, acc) + [f"strb {a}, [r1], #{CHANNELS}" for a in acc]
+    lines += sum_lines(acc, "r7", *layer.limits) + [f"strb {a}, [r1], #{CHANNELS}" for a in acc]
     return lines + (_start(layer.stride) if start else [])
 
 
@@ -202,7 +209,7 @@ def _missing() -> list[str]:
 
 
 def _row_twin(layer: Depthwise3x3) -> str:
-    value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
+    value = sum_twin("acc", "k[0]", *layer.limits)
     sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
             const int32_t* k = constants + 5 * c;
             const int8_t* w = (const int8_t*)(k + 2);

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
+from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function
 from tvm_tiny.schedules.cortex_m.dsp.planes import (
     CHANNELS,
     FILL,
@@ -26,6 +26,8 @@ from tvm_tiny.schedules.cortex_m.dsp.planes import (
     ZERO_PAIR,
     groups_twin,
     spread_lines,
+    sum_lines,
+    sum_twin,
 )
 
 _FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
@@ -48,6 +50,11 @@ class Depthwise:
     low: int = -128
     high: int = 127
     zero_based: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int, int, bool]:
+        """Shift and clamp; where outputs are counted from zero, the clamp is no part of the code."""
+        return (self.shift, 0, 0, True) if self.zero_based else (self.shift, self.low, self.high, False)
 
     @property
     def needed(self) -> int:
@@ -135,7 +142,7 @@ def row_function(name: str, layer: Depthwise) -> str:
     body += ["ldr r0, [sp, #32]", f"add r0, r0, #{layer.plane_bytes}", "str r0, [sp, #32]"]
     body += ["ldr r1, [sp, #40]", "adds r1, #1", "str r1, [sp, #40]"]
     body += ["ldr r2, [sp, #24]", "subs r2, #1", "str r2, [sp, #24]", "bne.w 1b"]
-    body += ["ldr r1, [sp, #40]", "subs r1, #4", "ldrd r6, r0, [sp, #44]", *spread_lines("r0", "r1")]
+    body += ["ldr r1, [sp, #40]", "subs r1, #4", "ldrd r6, r0, [sp, #44]", *spread_lines("r0", "r1", layer.zero_based)]
     body += ["ldrd r2, r3, [sp, #56]", "ldr r4, [sp, #48]", f"add r4, r4, #{CHANNELS}", "str r4, [sp, #48]"]
     body += [f"adds r2, #{CHANNELS}", "subs r3, #1", "strd r2, r3, [sp, #56]", "bne.w 10b"]
     body += ["add sp, sp, #64", "pop {r4-r11, pc}"]
@@ -197,14 +204,14 @@ def _tile(layer: Depthwise, t: int) -> tuple[list[str], list[str], list[str]]:
         step = layer.pair_bytes - 4 * words
         lines += [f"add.w r0, r0, #{step}" if step > 0 else f"sub.w r0, r0, #{-step}"]
     tail = ["ldr r0, [sp, #12]", "ldr r1, [sp, #16]"]
-    tail += requantize_lines(acc, "r0", layer.shift, layer.low, layer.high, layer.zero_based)
+    tail += sum_lines(acc, "r0", *layer.limits)
     return head, lines, tail + [f"strb {a}, [r1, #{o * CHANNELS}]" for o, a in enumerate(acc)]
 
 
 def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
-    value = requantize_twin("acc", "k[0]", layer.shift, layer.low, layer.high, layer.zero_based)
+    value = sum_twin("acc", "k[0]", *layer.limits)
     sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
             const int32_t* k = constants + {layer.record // 4} * c;
             const int8_t* w = (const int8_t*)(k + 2);

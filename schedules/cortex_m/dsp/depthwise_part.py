@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tvm_tiny.ops import CFunction
 from tvm_tiny.schedules.cortex_m.dsp import depthwise3x3, depthwise_any, depthwise_any_fill
-from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
+from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function, from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, entry_text
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise
@@ -36,6 +36,7 @@ class DepthwiseShape:
             numbers += [*layer.kernel, layer.tile, layer.record, layer.plane_bytes, layer.pair_bytes]
         else:
             numbers += [3, 3, 0, 0, 0, 0]
+        numbers += from_zero(layer.low, layer.high)
         return np.array(numbers, np.int16).view(np.int32)
 
 
@@ -67,6 +68,8 @@ _HEAD = """    const int32_t channels = layer->channels;
     strip.channels = channels;
     strip.zero = ((uint32_t)layer->zero_point & 0xFFU) * 0x01010101U;
     strip.zero_pair = layer->zero_point * 256 * 65536 + (layer->zero_point * 256 & 0xFFFF);
+    strip.from_zero[0] = (uint32_t)layer->from_zero[0] * 0x01010101U;
+    strip.from_zero[1] = (uint32_t)layer->from_zero[1] * 0x01010101U;
     strip.missing = 0;
     strip.fill = fill;
     strip.rows = rows;

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_tiny.schedules.cortex_m.dsp.assembly import naked_function, requantize_lines, requantize_twin
+from tvm_tiny.schedules.cortex_m.dsp.assembly import (
+    from_zero_lines,
+    naked_function,
+    requantize_lines,
+    requantize_twin,
+    unsigned_lines,
+    unsigned_twin,
+)
 
 PARAMETERS = "const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml_conv* conv"
 
@@ -25,7 +32,8 @@ class GemmTile:
 
     pixels : 1 to 4
     unroll : groups per turn of the inner loop, a power of two
-    shift, low, high, zero_based, signed : see requantization.LayerRequantization
+    shift, zero_based, signed : see requantization.LayerRequantization
+    low, high : clamp, unless ``zero_based``: then ``conv->addend`` has the bytes of ``assembly.from_zero``, both twice
     single : the odd last channel instead of all pairs
     """
 
@@ -106,7 +114,7 @@ def _finish(tile: GemmTile, acc: list[list[str]]) -> list[str]:
     n, m = tile.pixels, tile.width
     lines: list[str] = []
     columns = [[row[o] for row in acc] for o in range(m)]
-    limits = (tile.shift, tile.low, tile.high, tile.zero_based)
+    limits = (tile.shift, tile.low, tile.high, False)
     if tile.signed:
         lines += ["ldr r0, [sp, #12]"]
         for column in columns:
@@ -114,9 +122,15 @@ def _finish(tile: GemmTile, acc: list[list[str]]) -> list[str]:
     else:
         lines += ["ldmia r1!, {r2, r3}"] if m == 2 else ["ldr r2, [r1], #4"]
         for o, column in enumerate(columns):
-            lines += requantize_lines(column, f"r{2 + o}", *limits)
+            factor = f"r{2 + o}"
+            zero_based = tile.zero_based
+            lines += (
+                unsigned_lines(column, factor, tile.shift) if zero_based else requantize_lines(column, factor, *limits)
+            )
     lines += ["ldr r0, [sp, #24]"] + (["ldr r2, [sp, #16]"] if n > 1 else [])
     lines += [f"bfi {a}, {b}, #8, #24" for a, b in acc] if m == 2 else []
+    if tile.zero_based:
+        lines += ["ldr r4, [sp, #12]", "lsr r5, r4, #16"] + from_zero_lines([row[0] for row in acc], "r4", "r5")
     lines += ["add r3, r2, r2, lsl #1"] if n == 4 else []
     places = ("[r0]", "[r0, r2]", "[r0, r2, lsl #1]", "[r0, r3]")
     store = "strh" if m == 2 else "strb"
@@ -136,8 +150,10 @@ def _log(n: int) -> int:
 def _twin(tile: GemmTile) -> str:
     n, m = tile.pixels, tile.width
     sign, factor = ("k[2 * o + 1]", "k[2 * o]") if tile.signed else ("0", "k[o]")
-    limits = (tile.shift, tile.low, tile.high, tile.zero_based)
+    limits = (tile.shift, tile.low, tile.high, False)
     value = requantize_twin("acc", factor, *limits, sign, "conv->addend" if tile.signed else "0")
+    if tile.zero_based:
+        value = unsigned_twin("acc", factor, tile.shift, "(conv->addend & 0xFF)", "((conv->addend >> 16) & 0xFF)")
     record = f"{4 * m} * (groups + {3 if tile.signed else 2})"
     if tile.single:
         head = f"""    const int8_t* end = stream + conv->pair_bytes + {record};

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tvm_tiny.schedules.cortex_m.dsp.assembly import (
+    from_zero_lines,
+    requantize_lines,
+    requantize_twin,
+    unsigned_lines,
+    unsigned_twin,
+)
+
 CHANNELS = 4
 """Channels at a time: bytes of a word."""
 
@@ -10,7 +20,7 @@ SUM_PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const
 
 # Offsets in tinyml_strip on a core with pointers of 32 bits.
 MISSING, ZERO_PAIR, OUTPUTS, TURNS, PLANE_BYTES, TILES, PAIRS, SKIP = 8, 12, 16, 20, 28, 32, 40, 44
-OFFSET, FILL, ROWS, SPANS = 48, 56, 60, 64
+OFFSET, FILL, ROWS, FROM_ZERO, SPANS = 48, 56, 60, 64, 72
 
 
 def walk_spans(
@@ -57,22 +67,33 @@ def load_pair(pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step
     return slow, fast
 
 
-def spread_lines(out: str, source: str) -> list[str]:
+def sum_lines(acc: Sequence[str], multiplier: str, shift: int, low: int, high: int, zero_based: bool) -> list[str]:
+    """Requantize; what counts from zero is made an output by ``spread_lines``. All instructions have four bytes."""
+    if zero_based:
+        return unsigned_lines(acc, multiplier, shift)
+    lines = requantize_lines(acc, multiplier, shift, low, high, False)
+    return [line.replace("add ", "add.w ").replace("sub ", "sub.w ") for line in lines]
+
+
+def sum_twin(acc: str, multiplier: str, shift: int, low: int, high: int, zero_based: bool) -> str:
+    if zero_based:
+        first, second = (f"(int32_t)(strip->from_zero[{i}] & 0xFFU)" for i in range(2))
+        return unsigned_twin(acc, multiplier, shift, first, second)
+    return requantize_twin(acc, multiplier, shift, low, high, False)
+
+
+def spread_lines(out: str, source: str, zero_based: bool) -> list[str]:
     """Words next to each other, at ``source``, to where the pixels of an image lie, from ``out`` on; strip in r6."""
-    lines = [f"ldr r2, [r6, #{OUTPUTS}]", "ldr r3, [r6]", "subs r2, #4", "blt 2f"]
-    lines += ["1:", f"ldmia {source}!, {{r4, r5, r6, r7}}", f"str r4, [{out}]", f"str r5, [{out}, r3]"]
-    lines += [f"add {out}, {out}, r3, lsl #1", f"str r6, [{out}]", f"str r7, [{out}, r3]"]
-    lines += [f"add {out}, {out}, r3, lsl #1", "subs r2, #4", "bge 1b", "2:", "adds r2, #4", "beq 4f"]
-    return [
-        *lines,
-        "3:",
-        f"ldr r4, [{source}], #4",
-        f"str r4, [{out}]",
-        f"add {out}, {out}, r3",
-        "subs r2, #1",
-        "bne 3b",
-        "4:",
-    ]
+
+    def finish(*words: str) -> list[str]:
+        return from_zero_lines(words, "r8", "r9") if zero_based else []
+
+    lines = [f"ldr r2, [r6, #{OUTPUTS}]", "ldr r3, [r6]"] + ([f"ldrd r8, r9, [r6, #{FROM_ZERO}]"] if zero_based else [])
+    lines += ["subs r2, #4", "blt 2f", "1:", f"ldmia {source}!, {{r4, r5, r6, r7}}", *finish("r4", "r5", "r6", "r7")]
+    lines += [f"str r4, [{out}]", f"str r5, [{out}, r3]", f"add {out}, {out}, r3, lsl #1", f"str r6, [{out}]"]
+    lines += [f"str r7, [{out}, r3]", f"add {out}, {out}, r3, lsl #1", "subs r2, #4", "bge 1b", "2:", "adds r2, #4"]
+    lines += ["beq 4f", "3:", f"ldr r4, [{source}], #4", *finish("r4"), f"str r4, [{out}]", f"add {out}, {out}, r3"]
+    return [*lines, "subs r2, #1", "bne 3b", "4:"]
 
 
 def groups_twin(out_at: int, sums: str) -> str:

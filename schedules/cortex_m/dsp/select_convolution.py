@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise, best_tile
@@ -74,9 +75,13 @@ def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
     if plan is None or stream is None:
         return None
     signed = plan.form == "signed"
-    tile = GemmTile(shape.pixels, _UNROLL, plan.shift, plan.low, plan.high, plan.zero_based, signed)
+    clamp, addend = (plan.low, plan.high), plan.addend
+    if plan.zero_based:
+        first, second = from_zero(*clamp)
+        clamp, addend = (-128, 127), 0x101 * first + 0x1010000 * second
+    tile = GemmTile(shape.pixels, _UNROLL, plan.shift, *clamp, plan.zero_based, signed)
     pair_bytes = outputs // 2 * 2 * (4 * shape.window(1).groups + (12 if signed else 8))
-    constants = np.concatenate([shape.header(pair_bytes, plan.addend), stream])
+    constants = np.concatenate([shape.header(pair_bytes, addend), stream])
     return _kernel(
         "qconv2d", layer, lambda segment: conv_functions(shape, tile, segment=segment), constants, shape.scratch_bytes
     )

@@ -383,6 +383,12 @@ TINYML_INLINE uint32_t tinyml_prepared_even(uint32_t word, uint32_t odd) {
     return tinyml_pair(256 * tinyml_low(even) - tinyml_low(odd), 256 * tinyml_high(even) - tinyml_high(odd));
 }
 
+/* u + first, at most 255, + second: a byte. */
+TINYML_INLINE int32_t tinyml_from_zero(int32_t u, int32_t first, int32_t second) {
+    const int32_t byte = ((u + first < 255 ? u + first : 255) + second) & 0xFF;
+    return byte < 128 ? byte : byte - 256;
+}
+
 /* acc + a * b modulo 2**32; acc + both halfword products. */
 TINYML_INLINE int32_t tinyml_mac(int32_t a, int32_t b, int32_t acc) {
     return (int32_t)((uint32_t)acc + (uint32_t)(a * b));
@@ -724,7 +730,7 @@ TINYML_INLINE const int8_t* tinyml_row(const tinyml_rows* x, int32_t r) {
  */
 typedef struct {
     int32_t pair_bytes;   /* of the packed weights of all whole pairs of output channels */
-    int32_t addend;       /* of requantization */
+    int32_t addend;       /* of signed requantization; of outputs counted from zero what makes them outputs */
     int32_t out_channels;
     int32_t groups;       /* input values of an output / 4, rounded up */
     int32_t step;         /* bytes between the windows of neighbouring outputs */
@@ -741,6 +747,7 @@ typedef struct {
 typedef struct {
     int16_t height, width, channels, columns, stride_h, stride_w, top, left, zero_point, strip;
     int16_t kernel_h, kernel_w, tile, record_bytes, plane_bytes, pair_bytes;
+    int16_t from_zero[2]; /* bytes that make outputs of what counts from the lower clamp */
 } tinyml_depthwise;
 
 /* What the functions for a strip of columns, four channels at a time, need to know. */
@@ -763,6 +770,7 @@ struct tinyml_strip {
     int32_t groups;             /* of four channels */
     tinyml_depthwise_fill* fill;
     const int8_t* const* rows;
+    uint32_t from_zero[2];      /* four of either byte */
     int32_t spans[32];          /* see tinyml_spans */
 };
 
