@@ -17,7 +17,7 @@ from tvm_tiny.schedules.cortex_m.mul import Mul
 from tvm_tiny.schedules.cortex_m.pool2d import Pool2D
 from tvm_tiny.schedules.cortex_m.quantize import Quantize
 from tvm_tiny.schedules.cortex_m.resize2d import Resize2D
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize
 from tvm_tiny.schedules.cortex_m.softmax import Softmax
 from tvm_tiny.schedules.cortex_m.transpose import Transpose, turns_planes
 from tvm_tiny.targets import Cpu
@@ -41,20 +41,21 @@ RULES: dict[str, CortexMScheduleRule] = {
 }
 
 
-def select(call: relax.Call, cpu: Cpu) -> Kernel:
+def select(call: relax.Call, cpu: Cpu, optimize: Optimize = "speed") -> Kernel:
     """The kernel of one operator call.
 
     Parameters
     ----------
     call : of an operator of ``relax.tinyml``, or of any Relax operator that TVM can legalize; normalized (it has a
         type), static shapes; arguments that are constants become constants of the kernel
+    optimize : what to prefer where fewer instructions take more code
 
     Raises
     ------
     UnsupportedOperatorError : TVM has no implementation either
     """
     if is_tinyml_call(call):
-        return RULES[op_name(call)].apply(call, cpu)
+        return RULES[op_name(call)].apply(call, cpu, optimize)
     if turns_planes(call):
-        return Transpose().apply(call, cpu)
-    return (RowMovement() if moves_rows(call) else Legalize()).apply(call, cpu)
+        return Transpose().apply(call, cpu, optimize)
+    return (RowMovement() if moves_rows(call) else Legalize()).apply(call, cpu, optimize)

@@ -20,6 +20,7 @@ from tvm_tiny.targets import Board, resolve
 from tvm_tiny.usmp import take_usmp
 
 # What a user says -> what the planner may do.
+OPTIMIZE = ("speed", "balanced", "size")
 FUSIONS: Mapping[str, planner.Fusion] = {"auto": "columns", "rows": "rows", "off": "off"}
 
 
@@ -85,6 +86,7 @@ def compile_model(
     allow: Sequence[str] = (),
     weights: str = "flash",
     workspace_pools: Sequence[WorkspacePool] = (),
+    optimize: Any = "speed",
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -109,6 +111,8 @@ def compile_model(
         and weights that do not fit its flash
     weights : "flash"; "ram" has those that are read most often copied to RAM at start, as many as fit
     workspace_pools : use only these memories, in this order
+    optimize : "speed" takes the kernels with the fewest instructions, "size" those with the least code, "balanced" what
+        is between
     name : the model's name in reports; by default the file's
 
     Raises
@@ -129,11 +133,13 @@ def compile_model(
             hints=["leave out one of them"],
         )
     caller_io = caller_io or workspace_io is False
+    if optimize not in OPTIMIZE:
+        raise OptionError(f"--optimize {optimize!r} is unknown", hints=[f"choose one of {', '.join(OPTIMIZE)}"])
     if stream_input:
         _check_stream(fusion, caller_io)
     board = resolve(target)
     ir_folder = None if dump_ir is None else Path(dump_ir)
-    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input)
+    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input, optimize)
     module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     with _pass_context(own_config):
         module, program = pipeline.lower(module, board, options)
@@ -149,7 +155,7 @@ def compile_model(
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         homes = place_weights(program, tir, weight_homes(board, plan, weights, allow, division))
         info = tinyml_metadata(
-            model_name, board, pipeline.model_io(module), program, tir, plan, division.default, homes
+            model_name, board, pipeline.model_io(module), program, tir, plan, division.default, homes, optimize
         )
         _check_flash(info, board, allow)
         sources = generate_sources(tir, info, module_name, homes)

@@ -28,6 +28,7 @@ class Options:
     dump_ir : folder that gets the IR after every phase
     caller_io : inputs and outputs are buffers of the caller instead of parts of the arena
     stream_input : the input comes row by row
+    optimize : speed, balanced or size: what kernels prefer
     """
 
     rounding: str = "tflm"
@@ -35,6 +36,7 @@ class Options:
     dump_ir: Path | None = None
     caller_io: bool = False
     stream_input: bool = False
+    optimize: schedules.Optimize = "speed"
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
@@ -65,7 +67,7 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         for each in phase_passes:
             module = each(module)
         dump(phase, module)
-    select = partial(schedules.select, cpu=board.cpu)
+    select = partial(schedules.select, cpu=board.cpu, optimize=options.optimize)
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, passes.stream_input(program) if options.stream_input else program
 

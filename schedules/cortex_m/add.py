@@ -14,7 +14,7 @@ from tvm_tiny.schedules.cortex_m.dsp import dsp_add
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.mve import mve_add
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer, rescale
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -23,7 +23,7 @@ class Add(CortexMScheduleRule):
 
     operators = ("qadd", "qsub")
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: AddParams = params_of(call)
         name = op_name(call)
 

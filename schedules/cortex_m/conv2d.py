@@ -17,7 +17,7 @@ from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
 from tvm_tiny.schedules.cortex_m.mve import mve_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, row_cases, split_columns
 from tvm_tiny.targets import Cpu
 
@@ -30,19 +30,19 @@ class Conv2D(CortexMScheduleRule):
 
     operators = ("qconv2d",)
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: Conv2DParams = params_of(call)
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         kernel_h, kernel_w = weight.shape[1:3]
         name = f"qconv2d_{kernel_h}x{kernel_w}" + stride_suffix(p.strides)
-        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift), cpu)
+        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift), cpu, optimize)
 
 
-def schedule_conv(layer: ConvLayer, cpu: Cpu) -> Kernel:
+def schedule_conv(layer: ConvLayer, cpu: Cpu, optimize: Optimize) -> Kernel:
     """The kernel of a convolution."""
     micro_kernel = mve_conv2d(layer) if cpu.has_mve else None
     if micro_kernel is None and cpu.has_dsp:
-        micro_kernel = dsp_conv2d(layer)
+        micro_kernel = dsp_conv2d(layer, optimize)
     if cpu.is_armv6m:
         micro_kernel = conv2d_pairs(layer)
     return micro_kernel or with_segment(partial(_write, layer))

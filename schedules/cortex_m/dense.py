@@ -11,7 +11,7 @@ from tvm_tiny.schedules.cortex_m.dsp import dsp_dense
 from tvm_tiny.schedules.cortex_m.mve import mve_dense
 from tvm_tiny.schedules.cortex_m.packing import accumulator_bound, fold_zero_point, pack_runs
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, values_of
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (4, 2, 1)
@@ -23,7 +23,7 @@ class Dense(CortexMScheduleRule):
 
     operators = ("qdense",)
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: DenseParams = params_of(call)
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         rows, length = shape_of(call.args[0])

@@ -16,7 +16,7 @@ from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.mve import mve_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_channels
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, each_pixel
 from tvm_tiny.targets import Cpu
 
@@ -32,7 +32,7 @@ class DepthwiseConv2D(CortexMScheduleRule):
 
     operators = ("qdepthwise_conv2d",)
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: Conv2DParams = params_of(call)
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         kernel_h, kernel_w, outputs = weight.shape
@@ -41,10 +41,10 @@ class DepthwiseConv2D(CortexMScheduleRule):
         as_conv = weight.transpose(2, 0, 1)[..., None]
         layer = ConvLayer(name, replace(p, groups=input_shape[3]), input_shape, as_conv, bias, multiplier, shift)
         if outputs != input_shape[3] or outputs == 1:
-            return schedule_conv(layer, cpu)
+            return schedule_conv(layer, cpu, optimize)
         micro_kernel = mve_depthwise_conv2d(layer) if cpu.has_mve else None
         if micro_kernel is None and cpu.has_dsp:
-            micro_kernel = dsp_depthwise_conv2d(layer)
+            micro_kernel = dsp_depthwise_conv2d(layer, optimize)
         return micro_kernel or with_segment(partial(_write, layer))
 
 

@@ -13,7 +13,7 @@ from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import MeanParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, widen
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, size_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, size_of
 from tvm_tiny.schedules.cortex_m.sum_rows import sum_rows, worthwhile
 from tvm_tiny.targets import Cpu
 
@@ -26,7 +26,7 @@ class Mean(CortexMScheduleRule):
 
     operators = ("qmean",)
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: MeanParams = params_of(call)
         shape = shape_of(call.args[0])
         count = size_of(tuple(shape[axis] for axis in p.axes))

@@ -12,7 +12,7 @@ from tvm_tiny.quant.params import MulParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -21,7 +21,7 @@ class Mul(CortexMScheduleRule):
 
     operators = ("qmul",)
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: MulParams = params_of(call)
         reach = [max(127 - z, 128 + z) for z in (p.a_zero_point, p.b_zero_point)]
         requantizer = Requantizer(

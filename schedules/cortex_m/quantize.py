@@ -12,7 +12,7 @@ from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.quant.params import QuantizeParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, as_expr, value
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -21,7 +21,7 @@ class Quantize(CortexMScheduleRule):
 
     operators = ("quantize", "dequantize")
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         p: QuantizeParams = params_of(call)
         if op_name(call) == "dequantize":
             return elementwise("dequantize", call.args, shape_of(call), "float32", _dequantize(p))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tvm
@@ -12,6 +12,9 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel
 from tvm_tiny.targets import Cpu
+
+Optimize = Literal["speed", "balanced", "size"]
+"""What to prefer where fewer instructions take more code."""
 
 
 class CortexMScheduleRule(ABC):
@@ -25,7 +28,7 @@ class CortexMScheduleRule(ABC):
     """Operator names as ``ops.op_name`` gives them."""
 
     @abstractmethod
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         """Make the kernel of ``call`` for ``cpu``."""
 
 

@@ -10,7 +10,7 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, with_segment
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, dtype_of, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, dtype_of, shape_of
 from tvm_tiny.targets import Cpu
 
 TO_PIXELS = (0, 2, 3, 1)
@@ -33,7 +33,7 @@ class Transpose(CortexMScheduleRule):
 
     operators = ()
 
-    def apply(self, call: relax.Call, cpu: Cpu) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         to_pixels = _axes(call) == TO_PIXELS
         image = shape_of(call if to_pixels else call.args[0])
         kernel = with_segment(partial(_write, image, dtype_of(call), to_pixels, False))

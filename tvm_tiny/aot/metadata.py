@@ -30,6 +30,7 @@ def tinyml_metadata(
     plan: planner.Plan,
     default_memories: Sequence[str],
     weights: Mapping[str, Home],
+    optimize: str = "speed",
 ) -> dict[str, Any]:
     """What inspect, run and report know of a compiled model.
 
@@ -54,6 +55,7 @@ def tinyml_metadata(
         "target": f"tinyml/{board.name}",
         "board": board.source,
         "cpu": board.cpu.name,
+        "optimize": optimize,
         "inputs": described[: len(io.inputs)],
         "outputs": described[len(io.inputs) :],
         "stream": _stream(program, plan),

@@ -52,6 +52,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "rows: by whole rows only; off: one after the other",
     )
     parser.add_argument(
+        "--optimize",
+        choices=("speed", "balanced", "size"),
+        default="speed",
+        help="what to prefer where fewer instructions take more code (%(default)s)",
+    )
+    parser.add_argument(
         "--caller-io",
         action="store_true",
         help="inputs and outputs are buffers of the caller, inputs stay as they are; by default they lie in the arena",
@@ -116,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             allow=args.allow,
             weights=args.weights,
             workspace_pools=pools,
+            optimize=args.optimize,
         )
         compiled.export(args.output)
     info = compiled.report()

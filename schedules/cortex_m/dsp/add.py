@@ -37,7 +37,7 @@ def solve_add(reference: NDArray[np.int8], scale_a: float, scale_b: float, low: 
     low, high : clamp of the output
     """
     values = np.arange(-128, 128, dtype=np.int64) << 24
-    for shift in range(22, 15, -1):
+    for shift in (20, 22, 21, 19, 18, 17, 16):
         a, b = (round(s * 2.0 ** (shift + 8)) for s in (scale_a, scale_b))
         if max(abs(a), abs(b)) >= 2**31:
             continue
@@ -68,35 +68,27 @@ def proven_addend(total: NDArray[np.int64], reference: NDArray[np.int8], shift: 
     return None
 
 
-def add_function(name: str, form: AddForm) -> str:
-    """``void name(const int8_t* a, const int8_t* b, int8_t* out, int32_t count)``; ``out`` may be ``a`` or ``b``.
+PARAMETERS = "const int8_t* a, const int8_t* b, int8_t* out, int32_t count, const int32_t* form"
 
-    Four at a time; the last ``count`` % 4 one by one.
+
+def add_function(name: str, shift: int, low: int, high: int) -> str:
+    """C text of ``void name(a, b, out, count, form)``; ``out`` may be ``a`` or ``b``.
+
+    ``form``: factor_a, factor_b and addend. Four at a time; the last ``count`` % 4 one by one.
     """
-    head = ["push {r4-r11, lr}", "mov r12, #0xff000000"]
-    for register, value in (("r9", form.factor_a), ("r10", form.factor_b), ("r11", form.addend)):
-        head += [f"movw {register}, #{value & 0xFFFF}", f"movt {register}, #{value >> 16 & 0xFFFF}"]
-    body = head + ["subs r3, #4", "blt 2f", "1:", "ldr r4, [r0], #4", "ldr r5, [r1], #4"]
+    body = ["push {r4-r11, lr}", "mov r12, #0xff000000", "ldr r4, [sp, #36]", "ldmia r4, {r9, r10, r11}"]
+    body += ["subs r3, #4", "blt 2f", "1:", "ldr r4, [r0], #4", "ldr r5, [r1], #4"]
+    finish = [f"ssat r6, #8, r6, asr #{shift}", *clamp_lines("r6", low, high), "strb r6, [r2], #1"]
+    sums = ["smmla r6, r6, r9, r11", "smmla r6, r7, r10, r6", *finish]
     for i in range(4):
         left = f", lsl #{24 - 8 * i}" if i < 3 else ""
-        body += _one(f"and r6, r12, r4{left}", f"and r7, r12, r5{left}", form) + ["strb r6, [r2], #1"]
+        body += [f"and r6, r12, r4{left}", f"and r7, r12, r5{left}", *sums]
     body += ["subs r3, #4", "bge.w 1b", "2:", "adds r3, #4", "beq 4f", "3:", "ldrb r4, [r0], #1", "ldrb r5, [r1], #1"]
-    body += _one("lsl r6, r4, #24", "lsl r7, r5, #24", form) + [
-        "strb r6, [r2], #1",
-        "subs r3, #1",
-        "bne 3b",
-        "4:",
-        "pop {r4-r11, pc}",
-    ]
+    body += ["lsl r6, r4, #24", "lsl r7, r5, #24", *sums, "subs r3, #1", "bne 3b", "4:", "pop {r4-r11, pc}"]
     twin = f"""    for (; count > 0; --count) {{
-        const int32_t y = tinyml_multiply_high_plus(*b++ * 16777216, {form.factor_b}, {form.addend});
-        const int32_t x = tinyml_multiply_high_plus(*a++ * 16777216, {form.factor_a}, y);
-        *out++ = (int8_t)tinyml_clamp(x >> {form.shift}, {form.low}, {form.high});
+        const int32_t y = tinyml_multiply_high_plus(*b++ * 16777216, form[1], form[2]);
+        const int32_t x = tinyml_multiply_high_plus(*a++ * 16777216, form[0], y);
+        *out++ = (int8_t)tinyml_clamp(x >> {shift}, {low}, {high});
     }}
 """
-    return naked_function(name, "const int8_t* a, const int8_t* b, int8_t* out, int32_t count", body, twin)
-
-
-def _one(top_a: str, top_b: str, form: AddForm) -> list[str]:
-    lines = [top_a, top_b, "smmla r6, r6, r9, r11", "smmla r6, r7, r10, r6", f"ssat r6, #8, r6, asr #{form.shift}"]
-    return lines + clamp_lines("r6", form.low, form.high)
+    return naked_function(name, PARAMETERS, body, twin)

@@ -29,12 +29,13 @@ from tvm_tiny.schedules.cortex_m.dsp.packing import (
 )
 from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, solve_layer
+from tvm_tiny.schedules.cortex_m.rule import Optimize
 
-PIXELS = (4, 3, 2, 1)
+_PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (4, 3, 2, 1), "size": (2, 1)}
 """Sizes of a tile, best first."""
-
-_UNROLL = 8
-_STRIPS = (16, 8)
+_UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
+_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,), "size": (4,)}
+"""Outputs of a depthwise convolution at a time, which all are unrolled."""
 _COPIED_STRIPS = (32, 16, 8, 4)
 _WIDEST_KERNEL = 10
 _CONV_SHIFTS, _DEPTHWISE_SHIFTS = (12, 8, 16, 4, 20), (8, 12, 4, 16, 20)
@@ -44,7 +45,7 @@ _MOST_BITS_LOST = 5
 _LARGEST_SIZE = 2**15 - 1
 
 
-def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
+def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     """A convolution as a matrix product of a few pixels at a time."""
     p, (vertical, horizontal) = layer.params, layer.axes
     if p.groups != 1 or p.dilation != (1, 1) or vertical.kernel > HIGHEST_KERNEL or _too_large(layer):
@@ -60,7 +61,9 @@ def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
         (vertical.before, horizontal.before),
         p.input_zero_point,
     )
-    possible = [n for n in PIXELS if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET]
+    possible = [
+        n for n in _PIXELS[optimize] if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET
+    ]
     if not possible:
         return None
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)
@@ -79,7 +82,7 @@ def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
     if plan.zero_based:
         first, second = from_zero(*clamp)
         clamp, addend = (-128, 127), 0x101 * first + 0x1010000 * second
-    tile = GemmTile(shape.pixels, _UNROLL, plan.shift, *clamp, plan.zero_based, signed)
+    tile = GemmTile(shape.pixels, _UNROLL[optimize], plan.shift, *clamp, plan.zero_based, signed)
     pair_bytes = outputs // 2 * 2 * (4 * shape.window(1).groups + (12 if signed else 8))
     constants = np.concatenate([shape.header(pair_bytes, addend), stream])
     return _kernel(
@@ -87,7 +90,7 @@ def dsp_conv2d(layer: ConvLayer) -> Kernel | None:
     )
 
 
-def dsp_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
+def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     """A depthwise convolution, four channels at a time; every output at least the zero point."""
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, kernel = layer.input_shape[3], (vertical.kernel, horizontal.kernel)
@@ -112,10 +115,13 @@ def dsp_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     )
     micro: list[Depthwise | Depthwise3x3]
     if kernel == (3, 3) and stride in (1, 2):
-        micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS]
+        micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS[optimize]]
         packed = depthwise3x3_constants(weight, p.input_zero_point, plan)
     else:
-        micro = [Depthwise(kernel, stride, strip, best_tile(kernel, stride), *limits) for strip in _STRIPS]
+        micro = [
+            Depthwise(kernel, stride, strip, best_tile(kernel, stride) if optimize == "speed" else 2, *limits)
+            for strip in _STRIPS[optimize]
+        ]
         packed = depthwise_constants(weight, p.input_zero_point, plan)
     chosen = next((m for m in micro if m.scratch_bytes <= limit), micro[-1])
     if chosen.scratch_bytes > _LARGEST_SIZE:

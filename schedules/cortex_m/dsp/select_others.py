@@ -91,7 +91,8 @@ def dsp_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, 
     form = solve_add(*add_table(name, p), p.clamp_min, p.clamp_max)
     if form is None:
         return None
-    function = c_function("add", partial(add_function, form=form))
+    function = c_function("add", partial(add_function, shift=form.shift, low=form.low, high=form.high))
+    factors = np.array([form.factor_a, form.factor_b, form.addend], np.int32)
     by_rows = len(out_shape) == 4
     if not by_rows:
         b = KernelBuilder("tensor")
@@ -99,16 +100,18 @@ def dsp_add(name: str, p: AddParams, args: Sequence[Any], out_shape: tuple[int, 
             [b.input(f"data_{i}", size_of(out_shape), "int8") for i in range(2)],
             b.output(size_of(out_shape), "int8"),
         )
-        b.call(function.name, *(address(each, 0) for each in (*data, out)), size_of(out_shape))
+        constants = address(b.constant("form", factors), 0)
+        b.call(function.name, *(address(each, 0) for each in (*data, out)), size_of(out_shape), constants)
         return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
     width, channels = out_shape[2:]
 
     def write(b: KernelBuilder) -> Kernel:
         data = [b.input(f"data_{i}", size_of(out_shape[1:]), "int8") for i in range(2)]
         out = b.output(width * channels, "int8")
+        constants = address(b.constant("form", factors), 0)
         x0, x1 = b.columns(width)
         inputs = [address(each, b.row_offset(i, b.y, width * channels) + x0 * channels) for i, each in enumerate(data)]
-        b.call(function.name, *inputs, address(out, x0 * channels), (x1 - x0) * channels)
+        b.call(function.name, *inputs, address(out, x0 * channels), (x1 - x0) * channels, constants)
         return b.finish(name, in_place_inputs=(0, 1), c_functions=[function])
 
     return with_segment(write)

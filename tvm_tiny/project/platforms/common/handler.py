@@ -40,8 +40,8 @@ def common_options() -> list[server.ProjectOption]:
             "optimization",
             type="str",
             optional=BUILD_OPTIONS,
-            default="-O2",
-            help="Optimization level, like -O3 or -Os.",
+            default="auto",
+            help="Optimization level, like -O3 or -Os; auto is -Os for models compiled for size, else -O2.",
         ),
     ]
 

@@ -44,8 +44,15 @@ def definitions(text: str | None) -> list[str]:
     return arguments
 
 
-def optimization(text: str) -> str:
-    """Compiler argument of the option ``optimization``; "2", "O2" and "-O2" mean the same."""
+def optimization(text: str, model: Mapping[str, Any] | None = None) -> str:
+    """Compiler argument of the option ``optimization``; "2", "O2" and "-O2" mean the same.
+
+    Parameters
+    ----------
+    model : the archive's part of metadata.json, which "auto" asks what the model was optimized for
+    """
+    if text == "auto":
+        return "-Os" if (model or {}).get("optimize") == "size" else "-O2"
     match = re.fullmatch(r"-?O?([0123sgz]|fast)", text)
     if not match:
         raise OptionValueError(f"project option 'optimization' is {text!r}", hints=["examples: -O2, -O3, -Os"])

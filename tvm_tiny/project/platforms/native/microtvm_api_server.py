@@ -46,7 +46,7 @@ class NativeHandler(handler.PlatformHandler):
         sanitize = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if values["sanitize"] else []
         command = [
             cc,
-            options.optimization(values["optimization"]),
+            options.optimization(values["optimization"], model.tinyml),
             *handler.WARNINGS,
             *(["-Werror"] if values["warning_as_error"] else []),
             *sanitize,

@@ -78,7 +78,7 @@ class QemuHandler(handler.PlatformHandler):
         warnings = [*handler.WARNINGS, *(["-Werror"] if values["warning_as_error"] else [])]
         command = [cc, *core, "-g", "-ffunction-sections", "-fdata-sections", *warnings]
         command += ["-DTINYML_PROFILE=1", f"-I{model.include_dir}"]
-        level = options.optimization(values["optimization"])
+        level = options.optimization(values["optimization"], model.tinyml)
         defined = options.definitions(values["compile_definitions"])
         objects = compiler.compile_all(
             [*command, level, *defined], {f"model_{s.stem}.o": s for s in model.sources}, self.build_dir
