@@ -21,6 +21,7 @@ from tvm_tiny.schedules.cortex_m.dsp.planes import (
     MISSING,
     OFFSET,
     PAIRS,
+    STEP,
     SUM_PARAMETERS,
     TILES,
     ZERO_PAIR,
@@ -29,6 +30,9 @@ from tvm_tiny.schedules.cortex_m.dsp.planes import (
     sum_lines,
     sum_twin,
 )
+
+COMPACT_COLUMNS = 7
+"""Columns of a strip beside those of a window."""
 
 _FREE = [f"r{i}" for i in range(2, 13)] + ["lr"]
 
@@ -40,6 +44,7 @@ class Depthwise:
     kernel : (height, width)
     strip : most outputs at a time
     tile : outputs of a tile, of which there are some, and then some with one less
+    compact : a tile of one output, a loop over row pairs, ``strip->step`` instead of the stride: less code
     """
 
     kernel: tuple[int, int]
@@ -50,6 +55,7 @@ class Depthwise:
     low: int = -128
     high: int = 127
     zero_based: bool = False
+    compact: bool = False
 
     @property
     def limits(self) -> tuple[int, int, int, bool]:
@@ -58,8 +64,8 @@ class Depthwise:
 
     @property
     def needed(self) -> int:
-        """Columns of a plane that count."""
-        return (self.strip - 1) * self.stride + self.kernel[1]
+        """Columns of a plane that count, at most."""
+        return self.kernel[1] + COMPACT_COLUMNS if self.compact else (self.strip - 1) * self.stride + self.kernel[1]
 
     @property
     def pairs(self) -> int:
@@ -113,7 +119,6 @@ def row_function(name: str, layer: Depthwise) -> str:
     ``planes`` holds just the row pairs that are not wholly outside. The tile's code is unrolled over row pairs and
     entered where as many are left.
     """
-    s = layer.stride
     # stack: 0 plane of the tile, 4 weights, 8 offset of the sum, 12 multiplier, 16 out of the tile, 20 end of a loop,
     # 24 channels left, 28 entry, 32 plane, 36 constants, 40 outputs in scratch, 44 strip, 48 out, 52 planes, 56 offset,
     # 60 groups
@@ -127,18 +132,12 @@ def row_function(name: str, layer: Depthwise) -> str:
     body += _unpack(layer) + ["str r0, [sp, #36]"]
     body += ["ldr r0, [sp, #32]", "ldr r1, [sp, #40]", "str r0, [sp]", "str r1, [sp, #16]"]
     for i, t in enumerate(t for t in (layer.tile, layer.tile - 1) if t):
-        head, rows, tail = _tile(layer, t)
         body += ["ldr r5, [sp, #44]", f"ldr r3, [r5, #{TILES + 4 * i}]", "cmp r3, #0", "beq.w 5f"]
-        body += [f"movw r2, #{t * 4 * s}", "ldr r0, [sp]", "mla r2, r3, r2, r0", "str r2, [sp, #20]"]
-        body += [
-            "adr.w r2, 4f + 1",
-            f"ldr r3, [r5, #{PAIRS}]",
-            f"rsb r3, r3, #{layer.pairs}",
-            f"movw r4, #{4 * len(rows)}",
-        ]
-        body += ["mla r2, r3, r4, r2", "str r2, [sp, #28]", "3:", *head, ".balign 4", "4:", *(rows * layer.pairs)]
-        body += [*tail, f"add r1, r1, #{t * CHANNELS}", "str r1, [sp, #16]", "ldr r0, [sp]"]
-        body += [f"add r0, r0, #{t * 4 * s}", "str r0, [sp]", "ldr r2, [sp, #20]", "cmp r0, r2", "bne.w 3b", "5:"]
+        body += [*_step(layer, t, "r2", "r5"), "ldr r0, [sp]", "mla r2, r3, r2, r0", "str r2, [sp, #20]"]
+        body += [*_tile_lines(layer, t), f"add r1, r1, #{t * CHANNELS}", "str r1, [sp, #16]", "ldr r0, [sp]"]
+        body += ["ldr r2, [sp, #44]"] if layer.compact else []
+        body += [*_step(layer, t, "r2", "r2"), "add r0, r0, r2", "str r0, [sp]", "ldr r2, [sp, #20]"]
+        body += ["cmp r0, r2", "bne.w 3b", "5:"]
     body += ["ldr r0, [sp, #32]", f"add r0, r0, #{layer.plane_bytes}", "str r0, [sp, #32]"]
     body += ["ldr r1, [sp, #40]", "adds r1, #1", "str r1, [sp, #40]"]
     body += ["ldr r2, [sp, #24]", "subs r2, #1", "str r2, [sp, #24]", "bne.w 1b"]
@@ -147,6 +146,35 @@ def row_function(name: str, layer: Depthwise) -> str:
     body += [f"adds r2, #{CHANNELS}", "subs r3, #1", "strd r2, r3, [sp, #56]", "bne.w 10b"]
     body += ["add sp, sp, #64", "pop {r4-r11, pc}"]
     return naked_function(name, SUM_PARAMETERS, body, _row_twin(layer))
+
+
+def _step(layer: Depthwise, t: int, target: str, strip: str) -> list[str]:
+    """Bytes of a plane from a tile to the next."""
+    return [f"ldr {target}, [{strip}, #{STEP}]"] if layer.compact else [f"movw {target}, #{t * 4 * layer.stride}"]
+
+
+def _tile_lines(layer: Depthwise, t: int) -> list[str]:
+    """All of a tile from label 3 on; before it what all tiles share. r5: strip."""
+    head, rows, tail = _tile(layer, t)
+    lines = [f"ldr r3, [r5, #{PAIRS}]"]
+    if layer.compact:
+        end = [f"movs r2, #{4 * layer.kernel[1]}", "ldr r4, [sp, #4]", "mla r2, r3, r2, r4", "str r2, [sp, #28]"]
+        spare = _FREE[layer.kernel[1]]
+        return [
+            *lines,
+            *end,
+            "3:",
+            *head,
+            "4:",
+            *rows,
+            f"ldr {spare}, [sp, #28]",
+            f"cmp r1, {spare}",
+            "bne.w 4b",
+            *tail,
+        ]
+    lines += ["adr.w r2, 4f + 1", f"rsb r3, r3, #{layer.pairs}", f"movw r4, #{4 * len(rows)}", "mla r2, r3, r4, r2"]
+    lines += ["str r2, [sp, #28]", "3:", *head, "ldr pc, [sp, #28]", ".balign 4", "4:"]
+    return [*lines, *(rows * layer.pairs), *tail]
 
 
 def _unpack(layer: Depthwise) -> list[str]:
@@ -185,11 +213,10 @@ def _unpack(layer: Depthwise) -> list[str]:
 
 def _tile(layer: Depthwise, t: int) -> tuple[list[str], list[str], list[str]]:
     """Before, for each pair of rows (all four-byte instructions), after."""
-    width, s = layer.kernel[1], layer.stride
+    width, s = layer.kernel[1], 1 if layer.compact else layer.stride
     acc, w, x = _FREE[len(_FREE) - t :], _FREE[:width], _FREE[width : len(_FREE) - t][:4]
     words = (t - 1) * s + width
     head = ["ldr r0, [sp]", "ldr r1, [sp, #4]", f"ldr {acc[0]}, [sp, #8]"] + [f"mov {a}, {acc[0]}" for a in acc[1:]]
-    head += ["ldr pc, [sp, #28]"]
     lines = [f"ldmia.w r1!, {{{', '.join(w)}}}" if width > 1 else f"ldr.w {w[0]}, [r1], #4"]
     for first in range(0, words, len(x)):
         load = x[: min(len(x), words - first)]
@@ -212,12 +239,13 @@ def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
     value = sum_twin("acc", "k[0]", *layer.limits)
+    step = "strip->step / 4" if layer.compact else str(layer.stride)
     sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
             const int32_t* k = constants + {layer.record // 4} * c;
             const int8_t* w = (const int8_t*)(k + 2);
             const int32_t rows = strip->missing;
             for (x = 0; x < strip->outputs; ++x) {{
-                int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {layer.stride} * x;
+                int32_t acc = k[1], at = {layer.plane_bytes // 4} * c + {step} * x;
                 for (i = 0; i < {height}; ++i) {{
                     const int32_t inside = !((rows >> i) & 1);
                     for (j = 0; j < {width}; ++j) {{

@@ -117,6 +117,7 @@ def _any_text(name: str) -> str:
     const int8_t* rows[{HIGHEST_KERNEL}];
 {_HEAD}    strip.pairs = 0;
     strip.plane_bytes = layer->plane_bytes;
+    strip.step = 4 * layer->stride_w;
     for (i = 0; i < layer->kernel_h; i += 2) {{
         const int32_t upper = above + i, lower = i + 1 < layer->kernel_h ? upper + 1 : upper;
         const int32_t no_upper = upper < 0 || upper >= layer->height, no_lower = lower < 0 || lower >= layer->height;

@@ -20,7 +20,7 @@ SUM_PARAMETERS = "uint32_t* planes, const int32_t* constants, int8_t* out, const
 
 # Offsets in tinyml_strip on a core with pointers of 32 bits.
 MISSING, ZERO_PAIR, OUTPUTS, TURNS, PLANE_BYTES, TILES, PAIRS, SKIP = 8, 12, 16, 20, 28, 32, 40, 44
-OFFSET, FILL, ROWS, FROM_ZERO, SPANS = 48, 56, 60, 64, 72
+OFFSET, FILL, ROWS, FROM_ZERO, STEP, SPANS = 48, 56, 60, 64, 72, 76
 
 
 def walk_spans(

@@ -16,7 +16,7 @@ from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
-from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise, best_tile
+from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import COMPACT_COLUMNS, Depthwise, best_tile
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise_functions
 from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, reduction_order
 from tvm_tiny.schedules.cortex_m.dsp.gemm import GemmTile
@@ -34,7 +34,7 @@ from tvm_tiny.schedules.cortex_m.rule import Optimize
 _PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (4, 3, 2, 1), "size": (2, 1)}
 """Sizes of a tile, best first."""
 _UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
-_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,), "size": (4,)}
+_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,)}
 """Outputs of a depthwise convolution at a time, which all are unrolled."""
 _COPIED_STRIPS = (32, 16, 8, 4)
 _WIDEST_KERNEL = 10
@@ -114,19 +114,18 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         p.input_zero_point,
     )
     micro: list[Depthwise | Depthwise3x3]
-    if kernel == (3, 3) and stride in (1, 2):
+    if optimize == "size":
+        strip = COMPACT_COLUMNS // stride + 1
+        micro = [Depthwise(kernel, stride, strip, 1, *limits, compact=True)]
+    elif kernel == (3, 3) and stride in (1, 2):
         micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS[optimize]]
-        packed = depthwise3x3_constants(weight, p.input_zero_point, plan)
     else:
-        micro = [
-            Depthwise(kernel, stride, strip, best_tile(kernel, stride) if optimize == "speed" else 2, *limits)
-            for strip in _STRIPS[optimize]
-        ]
-        packed = depthwise_constants(weight, p.input_zero_point, plan)
+        micro = [Depthwise(kernel, stride, strip, best_tile(kernel, stride), *limits) for strip in _STRIPS[optimize]]
     chosen = next((m for m in micro if m.scratch_bytes <= limit), micro[-1])
     if chosen.scratch_bytes > _LARGEST_SIZE:
         return None
-    constants = np.concatenate([shape.header(chosen), packed.reshape(-1)])
+    pack = depthwise_constants if isinstance(chosen, Depthwise) else depthwise3x3_constants
+    constants = np.concatenate([shape.header(chosen), pack(weight, p.input_zero_point, plan).reshape(-1)])
     return _kernel(
         "qdepthwise_conv2d",
         layer,

@@ -714,13 +714,20 @@ TINYML_INLINE int32_t tinyml_row_offset(int32_t r, int32_t first, int32_t modulu
                         : first + (r % modulus) * outer + (r / modulus) * inner;
 }
 
+/* Larger helpers of the C around micro-kernels: functions of their own. */
+#if defined(__GNUC__)
+#define TINYML_SHARED static __attribute__((noinline, unused))
+#else
+#define TINYML_SHARED static
+#endif
+
 /* An input whose rows lie where tinyml_row_offset says. */
 typedef struct {
     const int8_t* data;
     int32_t first, modulus, outer, inner, staged, line, new_row;
 } tinyml_rows;
 
-TINYML_INLINE const int8_t* tinyml_row(const tinyml_rows* x, int32_t r) {
+TINYML_SHARED const int8_t* tinyml_row(const tinyml_rows* x, int32_t r) {
     return x->data + tinyml_row_offset(r, x->first, x->modulus, x->outer, x->inner, x->staged, x->line, x->new_row);
 }
 
@@ -771,6 +778,7 @@ struct tinyml_strip {
     tinyml_depthwise_fill* fill;
     const int8_t* const* rows;
     uint32_t from_zero[2];      /* four of either byte */
+    int32_t step;               /* bytes of a plane from one output's columns to the next's */
     int32_t spans[32];          /* see tinyml_spans */
 };
 
@@ -778,7 +786,7 @@ struct tinyml_strip {
  * Columns first .. first + needed - 1 of an image as pairs, the last one filled up: (kind, how many) until there are
  * none. Kind: bit i if column i of the pair is inside the image; at least one column is.
  */
-TINYML_INLINE void tinyml_spans(int32_t* spans, int32_t first, int32_t needed, int32_t width) {
+TINYML_SHARED void tinyml_spans(int32_t* spans, int32_t first, int32_t needed, int32_t width) {
     const int32_t begin = first < 0 ? -first : 0;
     const int32_t end = needed < width - first ? needed : width - first;
     int32_t g = 0;
