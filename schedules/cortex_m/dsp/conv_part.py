@@ -291,12 +291,16 @@ def _copied_text(name: str) -> str:
                 const int32_t r = y * conv->stride_h - conv->top + i;
                 int8_t* row = copies + i * pitch;
                 const int32_t there = r >= 0 && r < conv->height && inside > 0;
-                if (!there || inside < needed) {{
+                if (!there) {{
                     memset(row, conv->zero_point, (size_t)(needed * channels));
-                }}
-                if (there) {{
-                    memcpy(row + before * channels, tinyml_row(x, r) + (first + before) * channels,
-                           (size_t)(inside * channels));
+                }} else {{
+                    for (n = 0; n < before * channels; ++n) {{
+                        row[n] = (int8_t)conv->zero_point;
+                    }}
+                    memcpy(row + n, tinyml_row(x, r) + (first + before) * channels, (size_t)(inside * channels));
+                    for (n += inside * channels; n < needed * channels; ++n) {{
+                        row[n] = (int8_t)conv->zero_point;
+                    }}
                 }}
                 rows[i] = row;
             }}

@@ -61,6 +61,7 @@ def gemm_function(name: str, tile: GemmTile) -> str:
     """
     n, m = tile.pixels, tile.width
     x, w, acc = _registers(tile)
+    end = "lr" if n < 4 else None  # with four pixels all registers are taken
     group = _group(tile, x, w, acc)
     # stack: 0 end of x, 4 end of stream, 8 entry, 12 addend, 16 channels, 20 x, 24 out
     body = ["push {r1, r2, r4-r11, lr}", "mov r4, r1", "mov r1, r0", "ldm r3, {r5, r6, r7, r8}"]
@@ -70,11 +71,15 @@ def gemm_function(name: str, tile: GemmTile) -> str:
         body += ["add r5, r5, r1"]
     body += ["add r9, r8, r8, lsl #1", "add r3, r4, r9, lsl #3"] if n == 3 else [f"add r3, r4, r8, lsl #{_log(n) + 3}"]
     body += ["rsb r8, r8, #0", f"and r8, r8, #{tile.unroll - 1}", f"movw r9, #{sum(map(_bytes, group))}"]
-    body += ["mul r8, r8, r9", "adr.w r9, 3f + 1", "add r9, r9, r8", "push {r6, r7}", "push {r3, r5, r9}", "1:"]
+    body += ["mul r8, r8, r9", "adr.w r9, 3f + 1", "add r9, r9, r8", "push {r6, r7}", "push {r3, r5, r9}"]
+    body += [f"mov {end}, r3", "1:"] if end else ["1:"]
     body += ["ldr r0, [sp, #20]", f"ldmia r1!, {{{', '.join(acc[0])}}}" if m > 1 else f"ldr {acc[0][0]}, [r1], #4"]
     body += [f"mov {acc[p][o]}, {acc[0][o]}" for p in range(1, n) for o in range(m)]
     body += ["ldr pc, [sp, #8]", ".balign 4", "3:"] + group * tile.unroll
-    body += [f"ldr {x[0]}, [sp]", f"cmp r0, {x[0]}", "bne.w 3b"] + _finish(tile, acc)
+    body += ([f"cmp r0, {end}"] if end else [f"ldr {x[0]}, [sp]", f"cmp r0, {x[0]}"]) + [
+        "bne.w 3b",
+        *_finish(tile, acc),
+    ]
     if not tile.single:
         body += ["ldr r0, [sp, #24]", "adds r0, #2", "str r0, [sp, #24]", "ldr r2, [sp, #4]", "cmp r1, r2", "bne.w 1b"]
     body += ["add sp, sp, #28", "pop {r4-r11, pc}"]
