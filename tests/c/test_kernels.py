@@ -19,9 +19,9 @@ CASES = {case.name: case for case in all_cases()}
 INDEX = {name: i for i, name in enumerate(CASES)}
 
 
-@pytest.fixture(scope="module", params=["cortex-m3", "cortex-m4", "cortex-m55"])
+@pytest.fixture(scope="module", params=["cortex-m3", "cortex-m4"])
 def core(request: pytest.FixtureRequest) -> str:
-    """A core with general kernels only, and two with micro-kernels, of which the host runs the C twins."""
+    """A core with general kernels only, and one with micro-kernels, of which the host runs the C twins."""
     return str(request.param)
 
 
