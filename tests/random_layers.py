@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,10 +155,15 @@ class RandomLayers:
 KINDS = ("conv", "depthwise", "dense", "add", "mul", "pool", "mean", "resize", "softmax")
 
 
-def slower(chosen: Report, general: Report) -> list[str]:
-    """Layers of ``chosen`` that take more instructions than in ``general``, but for what gcc makes of the main loop."""
+def slower(chosen: Report, general: Report, of: Sequence[bool] | None = None) -> list[str]:
+    """Layers of ``chosen`` that take more instructions than in ``general``, but for what gcc makes of the main loop.
+
+    of : which layers count; None for all
+    """
     found = []
-    for ours, theirs in zip(chosen.layers, general.layers, strict=True):
+    for i, (ours, theirs) in enumerate(zip(chosen.layers, general.layers, strict=True)):
+        if of is not None and not of[i]:
+            continue
         assert (ours.op, ours.output_shape) == (theirs.op, theirs.output_shape)
         assert ours.instructions is not None
         assert theirs.instructions is not None

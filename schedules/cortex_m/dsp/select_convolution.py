@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
@@ -72,6 +73,9 @@ def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     # Tiles of one pixel read every weight for it: then rather more memory.
     smallest = replace(shape, pixels=min(2, possible[0]), strip=strips[-1])
     shape = next((s for s in shapes if s.scratch_bytes <= limit), smallest)
+    terms = cost.conv_terms(layer, shape.pixels, shape.strip if shape.copied else 0)
+    if optimize != "size" and not cost.worth(layer, "conv", terms):
+        return None
     flat = layer.weight.reshape(outputs, -1)[:, reduction_order(vertical.kernel, shape.run)]
     plan = _solve(layer, flat, _CONV_SHIFTS)
     stream = gemm_stream(flat, p.input_zero_point, plan) if plan else None
@@ -98,13 +102,16 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         return None
     if kernel[1] > _WIDEST_KERNEL or kernel[0] > HIGHEST_KERNEL or not _always_inside(layer):
         return None
+    stride, tile = horizontal.stride, best_tile(kernel, horizontal.stride)
+    small = kernel == (3, 3) and stride in (1, 2)
+    if optimize != "size" and not _worth_depthwise(layer, _STRIPS[optimize][0], None if small else tile):
+        return None
     plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
     if plan is None or plan.form != "positive":
         return None
     weight = layer.weight[..., 0].transpose(1, 2, 0)
     limits = (plan.shift, plan.low, plan.high, plan.zero_based)
-    stride, outputs = horizontal.stride, vertical.outputs * horizontal.outputs * channels
-    limit = scratch_limit(math.prod(layer.input_shape[1:]), outputs)
+    limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
     shape = DepthwiseShape(
         (vertical.size, horizontal.size),
         channels,
@@ -117,10 +124,10 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     if optimize == "size":
         strip = COMPACT_COLUMNS // stride + 1
         micro = [Depthwise(kernel, stride, strip, 1, *limits, compact=True)]
-    elif kernel == (3, 3) and stride in (1, 2):
+    elif small:
         micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS[optimize]]
     else:
-        micro = [Depthwise(kernel, stride, strip, best_tile(kernel, stride), *limits) for strip in _STRIPS[optimize]]
+        micro = [Depthwise(kernel, stride, strip, tile, *limits) for strip in _STRIPS[optimize]]
     chosen = next((m for m in micro if m.scratch_bytes <= limit), micro[-1])
     if chosen.scratch_bytes > _LARGEST_SIZE:
         return None
@@ -133,6 +140,13 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         constants,
         chosen.scratch_bytes,
     )
+
+
+def _worth_depthwise(layer: ConvLayer, strip: int, tile: int | None) -> bool:
+    """Whether the micro-kernel of a 3x3 kernel (``tile`` None) or of any other is the faster one."""
+    if tile is None:
+        return cost.worth(layer, "depthwise3x3", cost.depthwise3x3_terms(layer, strip))
+    return cost.worth(layer, "depthwise", cost.depthwise_terms(layer, strip, tile))
 
 
 def _too_large(layer: ConvLayer) -> bool:

@@ -14,6 +14,7 @@ from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.quant import reference
 from tvm_tiny.quant.params import AddParams, DenseParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.add import add_function, solve_add
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.dense import BLOCK, Dense, dense_function
@@ -37,6 +38,8 @@ def dsp_dense(
 ) -> Kernel | None:
     """A fully connected layer, row by row."""
     outputs, length = weight.shape
+    if not cost.worth_dense(rows, length, outputs):
+        return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
     plan = solve_layer(multiplier, shift, bias, reach, p.output_zero_point, clamp, p.rounding == "single")

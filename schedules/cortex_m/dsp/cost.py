@@ -1,0 +1,179 @@
+"""Estimated instructions of a layer's micro-kernel and of its general kernel, so that the cheaper one is chosen.
+
+An estimate is a sum of products: how often something happens (a row, a tile, a group of taps) times what it takes. What
+it takes was found by non-negative least squares, relative errors, over random layers run on an emulated Cortex-M4;
+``python -m tests.fit_kernel_costs`` finds it again when kernels have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.window import Axis
+
+MARGIN = 1.08
+"""A micro-kernel has to be so much cheaper by the estimate: the general kernel is never slower than itself."""
+
+WEIGHTS: dict[str, tuple[float, ...]] = {
+    "general_conv": (
+        *(13.2, 22.7, 0.532, 0.0, 42.1, 3.27, 13.4, 6.61, 16.3, 4.49),
+        *(29.3, 34.3, 26.6, 21.4, 15.5, 3.93, 13.9, 10.1, 0.0, 0.0),
+    ),
+    "conv": (102, 0.0, 41.9, 18.7, 7.08, 46.7, 73.7, 1.28, 9.44, 4.57, 10.0, 5.88, 17.6, 6.52, 0.0, 2.09),
+    "general_depthwise": (0.0, 0.989, 61.2, 12.4, 4.3, 10.8, 15.2, 3.85, 16.4, 9.81),
+    "depthwise": (96.5, 364, 0.0, 7.73, 8.22, 22.6, 0.335, 8.18, 3.66),
+    "depthwise3x3": (264, 0.0, 176, 7.24, 74.7),
+    "general_dense": (2.45, 2.35, 48.6, 25.1, 11.6, 28.1, 17.1, 10.4, 15.0, 7.43, 4.12),
+    "dense": (3.23, 41.9, 6.25, 5.45, 3.32, 3.13, 4.34, 0.0, 1.92),
+}
+"""By kernel, in the order of its terms; from 120 to 160 layers of each operator; off by a fifth at most."""
+
+
+def worth(layer: ConvLayer, kind: str, terms: Sequence[float]) -> bool:
+    """Whether the micro-kernel ``kind`` with ``terms`` takes fewer instructions than the general kernel."""
+    general = "general_depthwise" if layer.params.groups > 1 else "general_conv"
+    return estimate(kind, terms) * MARGIN < estimate(general, general_terms(layer))
+
+
+def worth_dense(rows: int, length: int, outputs: int) -> bool:
+    """As ``worth``, for ``dsp_dense``."""
+    general = estimate("general_dense", general_dense_terms(rows, length, outputs))
+    return estimate("dense", dense_terms(rows, length, outputs)) * MARGIN < general
+
+
+def estimate(kind: str, terms: Sequence[float]) -> float:
+    """Instructions."""
+    return sum(weight * term for weight, term in zip(WEIGHTS[kind], terms, strict=True))
+
+
+def general_terms(layer: ConvLayer) -> tuple[float, ...]:
+    """Of the kernels in ``conv2d`` and ``depthwise_conv2d``; depthwise where there are groups."""
+    return _general_depthwise(layer) if layer.params.groups > 1 else _general_conv(layer)
+
+
+def conv_terms(layer: ConvLayer, pixels: int, strip: int) -> tuple[float, ...]:
+    """Of ``dsp_conv2d``: tiles of ``pixels``; columns copied by ``strip`` where ``strip`` is not 0."""
+    (vertical, horizontal), outputs = layer.axes, layer.weight.shape[0]
+    groups = -(-int(layer.weight[0].size) // 4)
+    rows, columns = vertical.outputs, horizontal.outputs
+    tiles, made = rows * -(-columns // pixels), rows * columns
+    border = 0 if strip else made - _whole(vertical) * _whole(horizontal)
+    strips = rows * -(-columns // strip) if strip else 0
+    copied = (
+        strips * vertical.kernel * (min(strip, columns) * horizontal.stride + horizontal.kernel) * layer.input_shape[3]
+    )
+    pairs, single = outputs // 2, outputs % 2
+    return (
+        rows,
+        rows * vertical.kernel,
+        tiles,
+        tiles * vertical.kernel,
+        made * groups,
+        border * vertical.kernel * horizontal.kernel,
+        strips * vertical.kernel,
+        copied,
+        tiles * pairs,
+        tiles * pairs * groups,
+        made * pairs,
+        made * pairs * groups,
+        tiles * single,
+        tiles * single * groups,
+        made * single,
+        made * single * groups,
+    )
+
+
+def depthwise3x3_terms(layer: ConvLayer, strip: int) -> tuple[float, ...]:
+    """Of ``dsp_depthwise_conv2d``, 3x3 at stride 1 or 2."""
+    (vertical, horizontal), groups = layer.axes, -(-layer.input_shape[3] // 4)
+    rows, columns = vertical.outputs, horizontal.outputs
+    strips = rows * -(-columns // strip)
+    needed = (columns - 1) * horizontal.stride + 3
+    return (rows, strips, strips * groups, rows * groups * needed, rows * groups * columns)
+
+
+def depthwise_terms(layer: ConvLayer, strip: int, tile: int) -> tuple[float, ...]:
+    """Of ``dsp_depthwise_conv2d``, any kernel."""
+    (vertical, horizontal), groups = layer.axes, -(-layer.input_shape[3] // 4)
+    rows, columns = vertical.outputs, horizontal.outputs
+    strips, channels = -(-columns // strip), 4 * groups
+    tiles = sum(-(-min(strip, columns - at) // tile) for at in range(0, columns, strip))
+    pairs = sum(-(-count // 2) for count in _inside(vertical))
+    needed = (columns - 1) * horizontal.stride + horizontal.kernel
+    return (
+        rows * vertical.kernel,
+        rows * strips * groups,
+        pairs * strips * groups,
+        pairs * groups * needed,
+        rows * channels * tiles,
+        pairs * channels * tiles,
+        pairs * channels * tiles * tile * horizontal.kernel,
+        rows * channels * columns,
+        rows * channels * vertical.kernel * horizontal.kernel,
+    )
+
+
+def dense_terms(rows: int, length: int, outputs: int) -> tuple[float, ...]:
+    """Of ``dsp_dense``: rows by blocks of four outputs by words."""
+    blocks, words, rest = -(-outputs // 4), length // 4, length % 4
+    per_row = (1, blocks, outputs, blocks * words, outputs * words, blocks * rest, outputs * rest, words)
+    return (1, *(rows * n for n in per_row))
+
+
+def general_dense_terms(rows: int, length: int, outputs: int) -> tuple[float, ...]:
+    """Of the kernel in ``dense``."""
+    counts = (outputs // 4, outputs % 4 // 2, outputs % 2)
+    return (1, rows, *(rows * n * m for m in (1, length // 4, length % 4) for n in counts))
+
+
+def _general_depthwise(layer: ConvLayer) -> tuple[float, ...]:
+    (vertical, horizontal), channels = layer.axes, layer.input_shape[3]
+    blocks, singles = channels // 4, channels % 4
+    pixels, tap_rows = vertical.outputs * horizontal.outputs, sum(_inside(vertical))
+    # Windows inside the image have their taps written out.
+    inner = tap_rows * _whole(horizontal) * horizontal.kernel if horizontal.kernel <= 7 else 0
+    edge = tap_rows * sum(_inside(horizontal)) - inner
+    per_channel = (pixels, tap_rows * horizontal.outputs, inner, edge)
+    return (vertical.outputs * vertical.kernel, pixels, *(n * m for n in per_channel for m in (blocks, singles)))
+
+
+def _general_conv(layer: ConvLayer) -> tuple[float, ...]:
+    (vertical, horizontal), (outputs, _, _, channels) = layer.axes, layer.weight.shape
+    rows, columns, length = vertical.outputs, horizontal.outputs, int(layer.weight[0].size)
+    in_place = channels % 4 == 0 or not horizontal.has_border
+    pairs = rows * ((_whole(horizontal) if in_place else columns) // 2)
+    singles = rows * columns - 2 * pairs
+    blocks, odd = outputs // 2, outputs % 2
+    terms = [rows * vertical.kernel]
+    if in_place:
+        tap_rows = sum(_inside(vertical))
+        # Rows of taps that are read, per pair of pixels and per single pixel, and their words and odd bytes.
+        calls = (tap_rows * (pairs // rows), tap_rows * (singles // rows))
+        share = sum(_inside(horizontal)) / (columns * horizontal.kernel)
+        words, rest = horizontal.kernel * channels // 4, horizontal.kernel * channels % 4
+        reads = (calls[0] * words, calls[1] * words * share, calls[0] * rest, calls[1] * rest)
+        terms += [0, 0, 0]
+    else:
+        border = rows * columns - _whole(vertical) * _whole(horizontal)
+        terms += [rows * columns * vertical.kernel, rows * columns * length, border * vertical.kernel]
+        calls = (pairs, singles)
+        words, rest = length // 4, length % 4
+        reads = (pairs * words, singles * words, pairs * rest, singles * rest)
+    return (*terms, *(n * m for n in (pairs, singles, *calls, *reads) for m in (blocks, odd)))
+
+
+def _inside(axis: Axis) -> list[int]:
+    """Taps inside the image, of every output."""
+    counts = []
+    for output in range(axis.outputs):
+        at = axis.origin(output) + axis.dilation * (axis.kernel - 1)
+        positions = range(axis.origin(output), at + 1, axis.dilation)
+        counts.append(sum(0 <= p < axis.size for p in positions))
+    return counts
+
+
+def _whole(axis: Axis) -> int:
+    """Outputs with all taps inside the image."""
+    start, stop = axis.interior
+    return stop - start
