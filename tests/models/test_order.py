@@ -13,6 +13,7 @@ from tests.models.test_fusion import Network
 from tests.native import build_library
 from tests.op_cases.oracle import oracle
 from tests.tflite_graph import TensorRef
+from tvm_tiny.cli.main import main
 from tvm_tiny.compiler import compile_model
 
 BOARD = "tinyml/qemu-m7"
@@ -41,13 +42,17 @@ def cell(net: Network) -> TensorRef:
 
 
 @pytest.mark.parametrize("build", [inception, cell])
-def test_branched_networks(build: Callable[[Network], TensorRef], tmp_path: Path) -> None:
+def test_branched_networks(
+    build: Callable[[Network], TensorRef], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     net = Network(11)
     net.writer.output(build(net))
     model = net.writer.finish()
     models = [compile_model(model, BOARD, fusion=f, module_name=n) for f, n in (("off", "plain"), ("auto", "fused"))]
     order: dict[str, Any] = models[0].report()["order"]
-    print(build.__name__, order, [m.plan.arena_bytes for m in models])
+    assert main(["inspect", str(models[0].export(tmp_path / "plain.tar"))]) == 0
+    said = f"order of operators: changed; layer by layer {order['peak_bytes']:,} B at the peak, proved the least"
+    assert said in " ".join(capsys.readouterr().out.split())
     assert order["changed"]
     assert order["proved"]
     assert models[1].plan.arena_bytes <= models[0].plan.arena_bytes
