@@ -169,7 +169,7 @@ class _Main:
         op, kernel = graph.ops[index], self._program.layers[index].kernel
         assert kernel is not None
         images = [buffers.address(stage, t) for t in op.inputs]
-        rows = [buffers.ring_rows(stage, t) or graph.tensors[t].shape[1] for t in op.inputs]
+        rows = [buffers.ring_rows(stage, t) or graph.tensors[t].rows for t in op.inputs]
         (target,) = op.outputs
         out = buffers.address(stage, target) if kernel.granularity == "sum" else buffers.row(stage, target, y)
         return _call(name, *images, out, *self._working_memory(stage, group, kernel), y, *rows)

@@ -249,10 +249,16 @@ def test_rows_of_planes(channels: int, tmp_path: Path) -> None:
     x = net.writer.input("x", [1, channels, 14, 9], scale=0.05, zero_point=-2)
     x = net.conv(net.writer.transpose(x, (0, 2, 3, 1)), 8, (3, 3), stride=(2, 1))
     net.writer.output(net.conv(x, 2, (3, 3), stride=(2, 2)))
-    models = both(net.writer.finish())
+    model = net.writer.finish()
+    models = both(model)
     stream = models[1].report()["stream"]
     assert (stream["rows"], stream["row_bytes"], stream["axis"]) == (14, 9 * channels, 2)
     assert models[1].plan.arena_bytes <= models[0].plan.arena_bytes
+    with pytest.MonkeyPatch.context() as patch:
+        # One layer after the other: all rows are collected first.
+        patch.setattr(compiler, "FUSIONS", {"auto": "off"})
+        models.append(compile_model(model, BOARD, stream_input=True, module_name="collected"))
+    assert models[2].report()["stream"]["kept_rows"] == 14
     assert assert_same(models, tmp_path)
 
 
