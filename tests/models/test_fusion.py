@@ -143,7 +143,9 @@ def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.Data
     board = data.draw(st.sampled_from(BOARDS))
     ways: list[dict[str, Any]] = [{"fusion": "off"}, {"fusion": "rows"}, {}, {"mac_factor": 1.5}]
     models = [compile_model(model, board, module_name=f"way{i}", **way) for i, way in enumerate(ways)]
-    assert all(m.plan.arena_bytes <= models[0].plan.arena_bytes for m in models)
+    arenas = [m.plan.arena_bytes for m in models]
+    # Of plans within one percent the fastest is taken.
+    assert max(arenas) <= 1.01 * arenas[0], arenas
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler.planner, "plan_memory", any_program(data.draw))
         models.append(compile_model(model, board, module_name="drawn"))

@@ -67,7 +67,8 @@ def plan_memory(
             found += _candidates(graph, cuts, bounds[-1], extra_macs, limit)
     found.sort(key=lambda x: (x[0].arena, x[1]))
     smallest = found[0][0].arena
-    worth_solving = [x for x in found[:_SOLVED] if x[0].live_bound <= smallest - ALIGNMENT]
+    plain = [x for x in found[_SOLVED:] if x[0] is alone]
+    worth_solving = [x for x in (*found[:_SOLVED], *plain) if x[0].live_bound <= smallest - ALIGNMENT]
     found += [(solve_placement(p, effort), cost) for p, cost in worth_solving]
     smallest = min(p.arena for p, _ in found)
     chosen, _ = min((x for x in found if x[0].arena <= _NEARLY * smallest), key=lambda x: (x[1], x[0].arena))
