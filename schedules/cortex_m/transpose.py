@@ -9,7 +9,8 @@ from typing import Any
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name
-from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, with_segment
+from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, with_segment
+from tvm_tiny.schedules.cortex_m.mve.spread import FARTHEST, spread_function
 from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, dtype_of, shape_of
 from tvm_tiny.targets import Cpu
 
@@ -36,8 +37,11 @@ class Transpose(CortexMScheduleRule):
     def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
         to_pixels = _axes(call) == TO_PIXELS
         image = shape_of(call if to_pixels else call.args[0])
-        kernel = with_segment(partial(_write, image, dtype_of(call), to_pixels, False))
-        streamed = with_segment(partial(_write, image, dtype_of(call), True, True)) if to_pixels else None
+        dtype = dtype_of(call)
+        vectors = cpu.has_mve and to_pixels and dtype == "int8" and image[3] <= FARTHEST
+        write = partial(_spread, image) if vectors else partial(_write, image, dtype, to_pixels)
+        kernel = with_segment(partial(write, False))
+        streamed = with_segment(partial(write, True)) if to_pixels else None
         return replace(kernel, streamed=streamed)
 
 
@@ -66,6 +70,20 @@ def _write(image: tuple[int, ...], dtype: str, to_pixels: bool, by_rows: bool, b
                     pixel, plane = x * channels + c, c * plane_size + x
                     b.store(out, pixel if to_pixels else plane, _element(data, row, plane if to_pixels else pixel))
     return b.finish(("to_pixels_of_rows" if by_rows else "to_pixels") if to_pixels else "to_planes")
+
+
+def _spread(image: tuple[int, ...], by_rows: bool, b: KernelBuilder) -> Kernel:
+    """``_write`` to pixels, plane by plane."""
+    _, height, width, channels = image
+    data = b.input("data", height * width * channels, "int8")
+    out = b.output(width * channels, "int8")
+    row = b.row_offset(0, b.y, width * channels) if by_rows else b.bind("row", b.y * width)
+    first, behind = b.columns(width)
+    spread = spread_function()
+    with b.loop(channels, "c") as c:
+        plane = row + c * (width if by_rows else height * width)
+        b.call(spread.name, address(data, plane + first), address(out, first * channels + c), behind - first, channels)
+    return b.finish("to_pixels_of_rows" if by_rows else "to_pixels", c_functions=[spread])
 
 
 def _element(data: Any, row: Any, index: Any) -> Any:

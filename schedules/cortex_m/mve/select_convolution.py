@@ -35,11 +35,14 @@ _STRIPS = (16, 12, 8, 4)
 _SHORT = 16
 """Columns of a short row."""
 
+_FEWEST, _FEWEST_DEPTHWISE = 120, 75
+"""Multiplications per row for which finding runs and rows pays: below, the general kernels take fewer instructions."""
+
 
 def mve_conv2d(layer: ConvLayer) -> Kernel | None:
     """A convolution without groups and dilation."""
     p, (vertical, horizontal) = layer.params, layer.axes
-    if p.groups != 1 or p.dilation != (1, 1):
+    if p.groups != 1 or p.dilation != (1, 1) or _macs_per_row(layer) < _FEWEST:
         return None
     channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
     solution = _solve(layer)
@@ -78,6 +81,8 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     groups = -(-kernel_h // GROUP)
     step = horizontal.stride * groups
     if p.dilation != (1, 1) or channels < GROUP or kernel_w * groups > WORDS or step > LONGEST_STEP:
+        return None
+    if _macs_per_row(layer) < _FEWEST_DEPTHWISE:
         return None
     solution = _solve(layer, uniform=kernel_w * groups > GROUP)
     if solution is None:
@@ -141,6 +146,18 @@ def _kernel(name: str, layer: ConvLayer, functions: list[CFunction], packed: NDA
         return b.finish(name, macs=layer.macs, c_functions=[*functions, entry])
 
     return with_segment(write)
+
+
+def _macs_per_row(layer: ConvLayer) -> float:
+    """Multiplications by values in the image, per row of the output."""
+    vertical, horizontal = (
+        sum(
+            0 <= axis.origin(o) + t * axis.dilation < axis.size for o in range(axis.outputs) for t in range(axis.kernel)
+        )
+        for axis in layer.axes
+    )
+    channels = layer.weight.shape[0] * layer.weight.shape[3]
+    return float(vertical * horizontal * channels / layer.axes[0].outputs)
 
 
 def _solve(layer: ConvLayer, *, uniform: bool | None = None) -> tuple[LayerRequantization, VectorRequantization] | None:

@@ -20,6 +20,9 @@ from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, produc
 from tvm_tiny.schedules.cortex_m.mve.requantization import vector_requantization
 from tvm_tiny.schedules.cortex_m.rule import is_constant, shape_of, size_of
 
+_FEWEST = 8
+"""Weights for which entering the product pays."""
+
 
 def mve_dense(
     p: DenseParams,
@@ -31,6 +34,8 @@ def mve_dense(
 ) -> Kernel | None:
     """A fully connected layer: rows are pixels."""
     outputs, length = weight.shape
+    if weight.size < _FEWEST:
+        return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
     plan = solve_layer(multiplier, shift, bias, reach, p.output_zero_point, clamp, p.rounding == "single")
