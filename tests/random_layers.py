@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -155,21 +155,20 @@ class RandomLayers:
 KINDS = ("conv", "depthwise", "dense", "add", "mul", "pool", "mean", "resize", "softmax")
 
 
-def slower(chosen: Report, general: Report, of: Sequence[bool] | None = None) -> list[str]:
+def slower(chosen: Report, general: Report, of: Collection[str] | None = None) -> list[str]:
     """Layers of ``chosen`` that take more instructions than in ``general``, but for what gcc makes of the main loop.
 
-    of : which layers count; None for all
+    of : names of the layers that count; None for all
     """
     found = []
-    for i, (ours, theirs) in enumerate(zip(chosen.layers, general.layers, strict=True)):
-        if of is not None and not of[i]:
-            continue
-        assert (ours.op, ours.output_shape) == (theirs.op, theirs.output_shape)
-        assert ours.instructions is not None
-        assert theirs.instructions is not None
-        if ours.instructions > theirs.instructions * 1.02 + 20:
-            shape = "x".join(map(str, ours.output_shape))
-            found.append(f"{ours.name} {ours.op} {shape}: {ours.instructions:.0f}, general {theirs.instructions:.0f}")
+    counts = {layer.name: layer.instructions for layer in general.layers}
+    for layer in chosen.layers:
+        ours, theirs = layer.instructions, counts[layer.name]
+        assert ours is not None
+        assert theirs is not None
+        if (of is None or layer.name in of) and ours > theirs * 1.02 + 20:
+            shape = "x".join(map(str, layer.output_shape))
+            found.append(f"{layer.name} {layer.op} {shape}: {ours:.0f}, general {theirs:.0f}")
     return found
 
 

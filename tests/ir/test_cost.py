@@ -36,7 +36,6 @@ def _layer(size: Pair, channels: int, outputs: int, kernel: Pair, stride: int, p
 CASES = {
     "vww96's first": (_layer((96, 96), 3, 8, (3, 3), 2, (0, 0, 1, 1)), True),
     "vww96's depthwise": (_layer((48, 48), 8, 0, (3, 3), 1, (1, 1, 1, 1)), True),
-    "vww96's last depthwise": (_layer((3, 3), 256, 0, (3, 3), 1, (1, 1, 1, 1)), True),
     "kws's pointwise": (_layer((25, 5), 64, 64, (1, 1), 1, (0, 0, 0, 0)), True),
     "mcunet's 7x7": (_layer((10, 10), 240, 0, (7, 7), 1, (3, 3, 3, 3)), True),
     "7x7 over one column": (_layer((12, 2), 32, 0, (7, 7), 2, (2, 2, 3, 3)), False),
