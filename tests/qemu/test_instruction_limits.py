@@ -22,6 +22,10 @@ MEASURED = {
     ("kws_int8", "qemu-m55"): 755_768,
     ("resnet8_int8", "qemu-m55"): 2_425_729,
     ("vww96_int8", "qemu-m55"): 1_535_791,
+    ("ad01_int8", "qemu-m7"): 258_799,
+    ("kws_int8", "qemu-m7"): 3_146_390,
+    ("resnet8_int8", "qemu-m7"): 11_588_528,
+    ("vww96_int8", "qemu-m7"): 4_835_379,
 }
 
 
