@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tvm_tiny.compiler import CompiledModel
     from tvm_tiny.compiler import compile_model as compile
+    from tvm_tiny.pareto import plan_model as plan
 
-__all__ = ["CompiledModel", "compile"]
+__all__ = ["CompiledModel", "compile", "plan"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from tvm_tiny.compiler import compile_model
 
         return compile_model
+    if name == "plan":
+        from tvm_tiny.pareto import plan_model
+
+        return plan_model
     if name == "CompiledModel":
         from tvm_tiny.compiler import CompiledModel
 

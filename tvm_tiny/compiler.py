@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tvm_tiny import aot, frontend, passes, pipeline, planner
+from tvm_tiny import aot, budget, frontend, passes, pipeline, planner
 from tvm_tiny.aot.c_names import check_module_name
 from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
 from tvm_tiny.aot.sources import generate_sources
 from tvm_tiny.aot.weights import place_weights
 from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
-from tvm_tiny.memories import Ways, WorkspacePool, divide, weight_homes
+from tvm_tiny.memories import WorkspacePool, divide, weight_homes
+from tvm_tiny.ops import Program
 from tvm_tiny.quant.params import ROUNDINGS
 from tvm_tiny.targets import Board, resolve
 from tvm_tiny.usmp import take_usmp
+
+if TYPE_CHECKING:
+    import tvm
 
 # What a user says -> what the planner may do.
 OPTIMIZE = ("speed", "balanced", "size")
@@ -80,7 +84,10 @@ def compile_model(
     pass_config: Mapping[str, Any] | None = None,
     dump_ir: Path | str | None = None,
     fusion: str = "auto",
-    mac_factor: float = 1.0,
+    ram: int | str | None = None,
+    max_overhead: float | str | None = None,
+    objective: planner.Objective | None = None,
+    effort: planner.EffortName = "default",
     caller_io: bool = False,
     stream_input: bool = False,
     allow: Sequence[str] = (),
@@ -102,8 +109,8 @@ def compile_model(
     dump_ir : folder that gets the IR after every phase
     fusion : "auto" runs operators interleaved where that saves memory, row by row or a few columns at a time; "rows"
         takes whole rows only; "off" runs one operator after the other
-    mac_factor : executed multiply-accumulates over the network's own, at most; above 1 rows may be computed again
-        instead of kept
+    ram, max_overhead, objective, effort : bounds and aim of the memory plan, see ``planner.Goal``; texts like "64K" and
+        "10%" will do
     caller_io : inputs and outputs are buffers of the caller, and inputs stay as they are; by default they lie in the
         arena, where an inference may overwrite its inputs
     stream_input : the caller hands the input in row by row, and only the rows in use are kept
@@ -138,19 +145,25 @@ def compile_model(
     if stream_input:
         _check_stream(fusion, caller_io)
     board = resolve(target)
+    goal = planner.Goal(
+        objective,
+        planner.parse_bytes(ram) if isinstance(ram, str) else ram,
+        planner.parse_fraction(max_overhead) if isinstance(max_overhead, str) else max_overhead,
+        effort,
+    )
     ir_folder = None if dump_ir is None else Path(dump_ir)
     options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input, optimize)
-    module = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
+    source = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
+    model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
     with _pass_context(own_config):
-        module, program = pipeline.lower(module, board, options)
+        module, program = pipeline.lower(source, board, options)
         program = passes.reorder_program(program, planner.find_order(program.graph, FUSIONS[fusion]))
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
-        plan = planner.plan_memory(
-            program.graph, fusion=FUSIONS[fusion], mac_factor=mac_factor, memories=division.ways, reorder=False
-        )
-        model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
-        _check_fits(model_name, board, plan, division.ways, bool(workspace_pools))
+        request = budget.Request(model_name, board, goal, FUSIONS[fusion], division.ways, bool(workspace_pools))
+        choice = planner.choose(program.graph, goal, fusion=request.fusion, memories=division.ways, reorder=False)
+        plan = choice.plan
+        budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, request.fusion))
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         homes = place_weights(program, tir, weight_homes(board, plan, weights, allow, division))
@@ -162,6 +175,20 @@ def compile_model(
     metadata = mlf_metadata(module_name, info)
     files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
     return CompiledModel(module_name, files, metadata, plan, board)
+
+
+def _variants(
+    source: tvm.IRModule, program: Program, board: Board, options: pipeline.Options, fusion: planner.Fusion
+) -> budget.Variants:
+    """Options that change the network to be planned, where they apply."""
+    variants: dict[str, Callable[[], planner.Graph]] = {}
+    if not (options.stream_input or options.caller_io or fusion == "off"):
+        variants["--stream-input"] = lambda: passes.stream_input(program).graph
+    tensors = program.graph.tensors
+    if any(tensors[t].dtype == "float32" for t in (*program.inputs, *program.outputs)):
+        quantized = replace(options, quantized_io=True, dump_ir=None)
+        variants["--quantized-io"] = lambda: pipeline.lower(source, board, quantized)[1].graph
+    return variants
 
 
 def _check_stream(fusion: str, caller_io: bool) -> None:
@@ -190,26 +217,6 @@ def _pass_context(config: Mapping[str, Any]) -> Any:
         ) from e
 
 
-def _check_fits(model: str, board: Board, plan: planner.Plan, ways: Ways, pooled: bool) -> None:
-    """Refuse what cannot fit, before any compiler is started; the linker has the last word."""
-    if plan.fits:
-        return
-    lines = "".join(f"\n  live at the peak: {name}, {size:,} bytes" for name, size in _largest(plan))
-    hints = ["a board with more RAM: tvmc targets"]
-    if pooled:
-        hints = ["more or larger pools in --workspace-pools, or leave it out", *hints]
-    elif any(r.external for r in board.ram_regions()):
-        hints = ["memory outside the chip too: --allow external", *hints]
-    if pooled or len(ways[-1]) > 1:
-        lines += "".join(f"\n  room in {m.name}: {m.size_bytes:,} bytes" for m in ways[-1])
-    raise MemoryBudgetError(
-        f"'{model}' needs {plan.ram_bytes:,} bytes of RAM ({plan.arena_bytes:,} arena, "
-        f"{plan.caller_bytes:,} inputs and outputs of the caller); board '{board.name}' has "
-        f"{board.ram_bytes:,}{lines}",
-        hints=hints,
-    )
-
-
 def _check_flash(info: Mapping[str, Any], board: Board, allow: Sequence[str]) -> None:
     inside = sum(w["bytes"] for w in info["weights"] if w["in_ram"] or w["section"] is None)
     outside = info["constants_bytes"] - inside
@@ -223,9 +230,3 @@ def _check_flash(info: Mapping[str, Any], board: Board, allow: Sequence[str]) ->
             f"{board.flash_bytes:,} bytes of flash",
             hints=hints,
         )
-
-
-def _largest(plan: planner.Plan, count: int = 3) -> list[tuple[str, int]]:
-    """The largest blocks in the arena where it is fullest."""
-    peak = planner.find_peak(plan)
-    return [] if peak is None else list(peak.blocks[:count])

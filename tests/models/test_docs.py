@@ -28,3 +28,14 @@ def test_blocks_run_in_order(page: str, tmp_path: Path, tool: Callable[[str], st
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_planner_needs_no_tvm(tmp_path: Path) -> None:
+    page = (DOCS / "planner.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    code = f"{block}\nimport sys\nassert 'tvm' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Estimate(ram_bytes=" in done.stdout

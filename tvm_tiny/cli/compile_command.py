@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_tiny.cli import microtvm_options, workspace_pools
-from tvm_tiny.cli.console import format_bytes, format_parts, progress, stdout_console
+from tvm_tiny.cli.console import describe_gap, format_bytes, format_parts, progress, stdout_console
 from tvm_tiny.cli.output import check_output
 from tvm_tiny.errors import OptionError
 
@@ -80,6 +80,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         default="flash",
         help="ram: the weights that are read most often are copied to RAM at start, as many as fit (%(default)s)",
     )
+    add_goal_options(parser)
     parser.add_argument("--module-name", default="default", metavar="NAME", help="tvmgen_NAME_run (%(default)s)")
     parser.add_argument(
         "--pass-config", action="append", default=[], metavar="NAME=VALUE", help="option of TVM's PassContext"
@@ -91,6 +92,29 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     workspace_pools.add_options(parser)
     microtvm_options.add_options(parser)
     parser.set_defaults(run=run, refused=microtvm_options.COMPILE_REFUSED)
+
+
+def add_goal_options(parser: argparse.ArgumentParser) -> None:
+    """Bounds and aim of the memory plan."""
+    group = parser.add_argument_group("the memory plan")
+    group.add_argument(
+        "--ram", metavar="BYTES", help="bound on arena, inputs and outputs, like 64K: the fastest plan within it"
+    )
+    group.add_argument(
+        "--max-overhead",
+        metavar="PERCENT",
+        help="bound on MACs computed twice and on instructions around partial rows, over the network's own; without "
+        "it nothing is computed twice unless --ram or --objective asks for it",
+    )
+    group.add_argument(
+        "--objective",
+        choices=("ram", "time", "balanced"),
+        help="ram: the smallest RAM; time: the least overhead that fits; balanced: the smallest RAM with at most 5%% "
+        "of overhead. The default is time with --ram, else balanced",
+    )
+    group.add_argument(
+        "--effort", choices=("fast", "default", "max"), default="default", help="of the search; max: up to a minute"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,6 +147,10 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             workspace_pools=pools,
             optimize=args.optimize,
+            ram=args.ram,
+            max_overhead=args.max_overhead,
+            objective=args.objective,
+            effort=args.effort,
         )
         compiled.export(args.output)
     info = compiled.report()
@@ -130,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
     console.print(
         f"{args.output}: {info['model']} for {info['target']} ({info['cpu']}), {len(info['layers'])} layers, "
         f"{info['executed_macs']:,} MACs, arena {format_bytes(info['arena_bytes'])}"
-        f"{format_parts(info['memories'], 'arena_bytes')}, weights {format_bytes(info['constants_bytes'])}"
+        f"{format_parts(info['memories'], 'arena_bytes')} ({describe_gap(info['plan'])}), "
+        f"weights {format_bytes(info['constants_bytes'])}"
         f"{format_parts(info['weights'], 'bytes')}",
         markup=False,
         soft_wrap=True,

@@ -57,3 +57,9 @@ def format_parts(parts: Sequence[Mapping[str, Any]], key: str) -> str:
     if len(parts) < 2:
         return ""
     return " (" + ", ".join(f"{p['name']} {format_bytes(p[key])}" for p in parts) + ")"
+
+
+def describe_gap(plan: Mapping[str, Any]) -> str:
+    """``optimal``, or how far an arena is from what is proved to be needed."""
+    gap = plan["arena_bytes"] - plan["lower_bound_bytes"]
+    return "optimal" if gap <= 0 else f"at most {format_bytes(gap)} above the optimum"

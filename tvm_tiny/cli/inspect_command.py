@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.cli.console import format_bytes, format_parts, stdout_console
+from tvm_tiny.cli.arena import chart, draw_arena
+from tvm_tiny.cli.console import describe_gap, format_bytes, format_parts, stdout_console
+from tvm_tiny.cli.output import check_output, write_output
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -21,6 +23,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("archive", metavar="MODEL.tar", type=Path, help="made by tvmc compile")
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the arena over time")
     parser.set_defaults(run=run)
 
 
@@ -30,9 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from tvm_tiny.measure.floor import floor_instructions
     from tvm_tiny.targets import CPUS
 
+    if args.svg is not None:
+        check_output(args.svg, "--svg")
     module_name, info = module_info(read_mlf(args.archive))
     cpu = CPUS[info["cpu"]]
     info["layers"] = [{**layer, "floor_instructions": floor_instructions(layer, cpu)} for layer in info["layers"]]
+    if args.svg is not None:
+        write_output(args.svg, draw_arena(info).encode(), "--svg")
     if args.json:
         print(json.dumps({"module_name": module_name, **info}, indent=2))
     else:
@@ -76,6 +83,8 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
         _print_stages(console, stages)
     if info["order"]:
         console.print(_order(info["order"]))
+    for memory in info["plan"]["memories"]:
+        _print_arena(console, info["plan"], memory)
     if stream:
         console.print(f"input in {stream['rows']:,} rows of {stream['row_bytes']:,} B, {stream['kept_rows']:,} kept")
     io_bytes = sum(t["size_bytes"] for t in (*([] if stream else info["inputs"]), *info["outputs"]))
@@ -84,7 +93,7 @@ def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:
     console.print(
         f"MACs {info['executed_macs']:,} executed of the model's {info['macs']:,}; floor {floor:,} instructions; "
         f"arena {format_bytes(info['arena_bytes'])}"
-        f"{format_parts(info['memories'], 'arena_bytes')}, "
+        f"{format_parts(info['memories'], 'arena_bytes')} ({describe_gap(info['plan'])}), "
         f"inputs and outputs {format_bytes(io_bytes)}, weights {format_bytes(info['constants_bytes'])}",
         markup=False,
     )
@@ -107,6 +116,26 @@ def _print_stages(console: Any, stages: Sequence[Mapping[str, Any]]) -> None:
         names = stage["operators"]
         rings = sum(t["rows"] * t["row_bytes"] for t in stage["tensors"] if t["ring"])
         table.add_row(names[0], names[-1], str(len(names)), f"{stage['ticks']:,}", f"{rings:,}")
+    console.print(table)
+
+
+def _print_arena(console: Any, plan: Mapping[str, Any], memory: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    from tvm_tiny.planner import short_name
+
+    lines, legend = chart(plan, memory)
+    console.print(f"\nArena {memory['name']} over time: bytes upwards, stage after stage to the right", markup=False)
+    total = memory["arena_bytes"]
+    for k, line in enumerate(lines):
+        console.print(f"{total * (len(lines) - k) // len(lines):>10,} |{line}|", markup=False, soft_wrap=True)
+    table = Table("", "buffer", "kind")
+    for heading in ("offset", "B"):
+        table.add_column(heading, justify="right")
+    for letter, block in legend:
+        table.add_row(
+            letter, short_name(block["name"]), block["role"], f"{block['offset']:,}", f"{block['size_bytes']:,}"
+        )
     console.print(table)
 
 

@@ -1,19 +1,32 @@
 """Memory planning on plain dataclasses: no TVM, usable on its own."""
 
+from tvm_tiny.planner.estimate import Estimate, estimate
+from tvm_tiny.planner.front import Choice, choose, measure, pareto
+from tvm_tiny.planner.goal import EFFORTS, OBJECTIVES, EffortName, Goal, Objective, parse_bytes, parse_fraction
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, as_whole, stream_input, without_views
+from tvm_tiny.planner.network import NetworkBuilder
 from tvm_tiny.planner.order import Order
 from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage
-from tvm_tiny.planner.planner import Fusion, find_order, plan_memory
-from tvm_tiny.planner.report import Peak, find_peak
+from tvm_tiny.planner.planner import Fusion, Memories, find_order, plan_memory
+from tvm_tiny.planner.report import Peak, find_peak, short_name
 from tvm_tiny.planner.verify import PlanError, verify
 
 __all__ = [
+    "EFFORTS",
+    "OBJECTIVES",
     "Arena",
+    "Choice",
+    "EffortName",
+    "Estimate",
     "Fusion",
+    "Goal",
     "Graph",
     "Home",
     "Kind",
+    "Memories",
     "Memory",
+    "NetworkBuilder",
+    "Objective",
     "Op",
     "Order",
     "Peak",
@@ -25,9 +38,16 @@ __all__ = [
     "Tensor",
     "Window",
     "as_whole",
+    "choose",
+    "estimate",
     "find_order",
     "find_peak",
+    "measure",
+    "pareto",
+    "parse_bytes",
+    "parse_fraction",
     "plan_memory",
+    "short_name",
     "stream_input",
     "verify",
     "without_views",

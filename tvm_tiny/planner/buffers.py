@@ -1,11 +1,11 @@
 """The blocks of memory a program needs, and which of their bytes are live at every step.
 
-The same code prices one stage for the search (``stage_peak``) and feeds the placement (``program_buffers``).
+``peak.py`` gives the same numbers of one stage without the blocks, for the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from tvm_tiny.planner.graph import Graph, Home, Kind
 from tvm_tiny.planner.liveness import NEVER, IntArray, Rows, Trace
-from tvm_tiny.planner.program import Program, Stage
-from tvm_tiny.planner.schedule import StageSchedule, schedule_stage
+from tvm_tiny.planner.program import Program
+from tvm_tiny.planner.schedule import schedule_stage
 
 Role: TypeAlias = Literal["tensor", "ring", "kept", "staging", "scratch", "accumulator"]
 Key: TypeAlias = tuple[
@@ -157,48 +157,13 @@ def live_bytes(parts: list[Part]) -> IntArray:
 
 def passing_tensors(graph: Graph, first: int, ops: frozenset[int]) -> list[int]:
     """Arena tensors that are live across a stage which does not touch them; ``first`` is its first operator."""
-    touched = {t for op in ops for t in (*graph.ops[op].inputs, *graph.ops[op].outputs)}
     after = first + len(ops)
-    return [
+    passing = [
         t
-        for t, x in enumerate(graph.tensors)
-        if t not in touched
-        and x.home is not Home.CALLER
-        and (graph.producer[t] < first if t in graph.producer else x.home is Home.INPUT)
-        and (graph.last_use(t) >= after or (first == 0 and t in graph.unread_inputs()))
+        for t in graph.crossing[first]
+        if graph.last_use(t) >= after and not any(first <= c < after for c in graph.consumers[t])
     ]
-
-
-def stage_peak(
-    graph: Graph,
-    stage: Stage,
-    schedule: StageSchedule,
-    ticks: IntArray | None = None,
-    stuck: Collection[int] = (),
-) -> tuple[int, IntArray]:
-    """Most bytes live at one step of a stage, as if blocks could be packed without gaps; and the bytes per step.
-
-    Parameters
-    ----------
-    stuck : tensors whose consumed rows are of no use to others, because nothing fits between those that remain
-    """
-    trace = Trace(graph, stage, schedule, ticks)
-    total = np.zeros_like(trace.tick)
-    whole = {("tensor", t) for t in stuck}
-    for buffer, parts in stage_blocks(graph, trace, {}):
-        total = total + (buffer.size_bytes if buffer.key in whole else live_bytes(parts))
-    total = total - _shared_in_place(graph, trace)
-    passing = passing_tensors(graph, min(stage.ops), frozenset(stage.ops))
-    total = total + sum(graph.tensors[t].size_bytes for t in passing)
-    return int(total.max()), total
-
-
-def _shared_in_place(graph: Graph, trace: Trace) -> IntArray:
-    """Bytes counted twice where a full result lies on the full input it consumes."""
-    double = np.zeros_like(trace.tick)
-    for t, op, _ in in_place_pairs(graph, trace):
-        double = double + trace.fires(trace.place[op][0]) * graph.tensors[t].row_bytes
-    return double
+    return passing + (graph.unread_inputs() if first == 0 else [])
 
 
 def in_place_pairs(graph: Graph, trace: Trace) -> Iterator[tuple[int, int, int]]:

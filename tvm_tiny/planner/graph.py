@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 
 
 class Home(Enum):
@@ -180,9 +181,30 @@ class Graph:
 
     def last_use(self, tensor: int) -> int:
         """Position of the last operator that reads a tensor; ``len(ops)`` for an output of the graph, -1 if unread."""
-        if tensor in self.outputs:
-            return len(self.ops)
-        return max(self.consumers[tensor], default=-1)
+        return self._last_uses[tensor]
+
+    @cached_property
+    def _last_uses(self) -> list[int]:
+        last = [max(self.consumers[t], default=-1) for t in range(len(self.tensors))]
+        for t in self.outputs:
+            last[t] = len(self.ops)
+        return last
+
+    @cached_property
+    def crossing(self) -> list[list[int]]:
+        """For every operator the tensors that are there before it and read by it or later; callers' are left out."""
+        found: list[list[int]] = [[] for _ in range(len(self.ops) + 1)]
+        for t, x in enumerate(self.tensors):
+            if x.home is Home.CALLER or (t not in self.producer and x.home is not Home.INPUT):
+                continue
+            for op in range(self.producer.get(t, -1) + 1, min(self.last_use(t), len(self.ops)) + 1):
+                found[op].append(t)
+        return found
+
+    @cached_property
+    def row_sizes(self) -> list[int]:
+        """``row_bytes`` of all tensors."""
+        return [x.row_bytes for x in self.tensors]
 
 
 def reorder(graph: Graph, order: Sequence[int]) -> Graph:

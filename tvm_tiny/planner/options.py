@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tvm_tiny.planner.buffers import stage_peak
 from tvm_tiny.planner.graph import Graph, Kind
 from tvm_tiny.planner.layouts import followers
 from tvm_tiny.planner.liveness import IntArray, executed_rows
+from tvm_tiny.planner.peak import stage_peak
 from tvm_tiny.planner.program import Group, Stage
 from tvm_tiny.planner.schedule import NotSchedulableError, StageSchedule, schedule_stage
 
@@ -19,6 +19,7 @@ Widths: TypeAlias = tuple[int, ...]  # of column segments that may be tried; non
 SEGMENTS: Widths = (8, 4)  # kernels work on groups of four pixels
 _PATCH_ROWS = (1, 2, 4, 8)  # tried where something is made again
 COPY_COST = 40  # instructions around one copy from or inside a staging buffer
+TICK_COST = 10  # instructions of one operator's condition in the loop over a stage's ticks
 BYTE_COST = 0.75  # instructions per byte moved from a staging buffer to a ring
 _EXACT, _HEAD, _MIDDLE, _REPEAT, _TAIL = 110, 20, 8, 16, 12  # ticks looked at in a long stage
 
@@ -48,8 +49,8 @@ def price(graph: Graph, stage: Stage, *, exactly: bool = False) -> Option | None
         return None
     stuck = [t for op in stage.ops for t in graph.ops[op].inputs if graph.tensors[t].planes > 1]
     stuck = [t for t in dict.fromkeys(stuck) if not followers(graph, stage.ops, t)]
-    peak, _ = stage_peak(graph, stage, schedule, None if exactly else _sample(schedule), stuck)
-    return Option(stage, peak, _extra_macs(graph, schedule), _overhead(graph, schedule))
+    peak = stage_peak(graph, stage, schedule, None if exactly else _sample(schedule), stuck)
+    return Option(stage, peak, _extra_macs(graph, schedule), stage_overhead(graph, schedule))
 
 
 def make_stage(graph: Graph, ops: Sequence[int], segment: int) -> Stage:
@@ -194,8 +195,11 @@ def _extra_macs(graph: Graph, schedule: StageSchedule) -> int:
     return extra
 
 
-def _overhead(graph: Graph, schedule: StageSchedule) -> float:
+def stage_overhead(graph: Graph, schedule: StageSchedule) -> float:
+    """Instructions beyond those of whole-layer loops, estimated; recomputation comes on top."""
     total = 0.0
+    if len(schedule.groups) > 1:
+        total += TICK_COST * len(schedule.groups) * (schedule.end - schedule.begin + 1)
     for group in schedule.groups:
         segments = range(group.first_segment, group.last_segment + 1)
         for run in group.runs if len(group.runs) > 1 else ():

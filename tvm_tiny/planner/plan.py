@@ -26,8 +26,9 @@ from typing import Any
 
 from tvm_tiny.planner.buffers import Layout
 from tvm_tiny.planner.graph import Graph
-from tvm_tiny.planner.program import Program
+from tvm_tiny.planner.program import Program, Stage
 from tvm_tiny.planner.schedule import GroupSchedule
+from tvm_tiny.planner.timeline import stage_timeline
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,30 @@ class Plan:
                 {"name": a.memory.name, "arena_bytes": a.size_bytes, "available_bytes": a.memory.size_bytes}
                 for a in self.arenas
             ],
-            "stages": [self._stage_dict(stage) for stage in self.stages],
+            "macs": self.macs,
+            "executed_macs": self.executed_macs,
+            "stages": [
+                {**self._stage_dict(stage), "timeline": self._timeline_dict(program, stage)}
+                for program, stage in zip(self.program.stages, self.stages, strict=True)
+            ],
+        }
+
+    def _timeline_dict(self, stage: Stage, planned: PlannedStage) -> dict[str, Any]:
+        """Live bytes, see ``timeline``; JSON has no pairs, so ranges are lists."""
+        offsets = {t: place.offset for s in self.stages for t, place in s.places.items()}
+        timeline = stage_timeline(self.graph, stage, planned, offsets)
+        return {
+            "spans": list(timeline.spans),
+            "blocks": [
+                {
+                    "name": b.name,
+                    "role": b.role,
+                    **self._where(b.offset),
+                    "size_bytes": b.size_bytes,
+                    "live": [None if x is None else list(x) for x in b.live],
+                }
+                for b in timeline.blocks
+            ],
         }
 
     def _stage_dict(self, stage: PlannedStage) -> dict[str, Any]:

@@ -23,6 +23,11 @@ class Peak:
     blocks: tuple[tuple[str, int], ...]
 
 
+def short_name(name: str, limit: int = 60) -> str:
+    """The end of a long name, which tells it from others."""
+    return name if len(name) <= limit else f"...{name[3 - limit :]}"
+
+
 def find_peak(plan: Plan) -> Peak | None:
     """The fullest step of a plan; None when there is none."""
     graph = plan.graph

@@ -11,6 +11,7 @@ from tvm_tiny.planner.program import Program, Stage
 
 MAX_STAGE = 48  # operators; less for networks of more than a hundred
 _MIN_STAGE = 12
+_SHORT = 8  # operators of a stage that is priced only to keep other stages low
 _SPANS = 6000  # stages looked at, about
 NO_LIMIT = 1 << 60  # bytes
 _EXCESS_COST = 1e15
@@ -31,7 +32,7 @@ class Cuts:
         self._ready_made: dict[tuple[int, int, int], Option | None] = {}
         self._refined: dict[tuple[int, int], list[Option]] = {}
         self._same: dict[Stage, Option | None] = {}
-        self._slim = [_least_bytes(graph, op) for op in range(len(graph.ops))]
+        self._slim = [least_bytes(graph, op) for op in range(len(graph.ops))]
         self._passing: dict[tuple[int, int], int] = {}
         self._reach = max(_MIN_STAGE, min(MAX_STAGE, _SPANS // max(1, len(graph.ops))))
 
@@ -110,6 +111,7 @@ def cheapest(cuts: Cuts, peak: int, extra_macs: int = 0, wanted: int = NO_LIMIT)
     wanted : as few stages as possible exceed this; slack elsewhere helps placing the blocks
     """
     n = len(cuts.graph.ops)
+    near = _SHORT if wanted < peak else 0  # operators of a stage that is priced for this alone
     best: list[tuple[float, tuple[Option, ...]] | None] = [(0.0, ())] + [None] * n
     for j in range(1, n + 1):
         for i, floor in cuts.spans(j):
@@ -119,7 +121,7 @@ def cheapest(cuts: Cuts, peak: int, extra_macs: int = 0, wanted: int = NO_LIMIT)
             now = best[j]
             if before and now and before[0] + j - i - 1 >= now[0]:
                 continue  # fusing costs at least one unit per operator: no gain to be had here
-            if before and floor <= wanted and (wanted < peak or cuts.priced(i, j)):
+            if before and floor <= wanted and (j - i <= near or cuts.priced(i, j)):
                 option = cuts.within(i, j, min(wanted, peak), extra_macs)
             if before and option is None and wanted < peak and cuts.priced(i, j):
                 option, high = cuts.within(i, j, peak, extra_macs), True
@@ -133,12 +135,14 @@ def cheapest(cuts: Cuts, peak: int, extra_macs: int = 0, wanted: int = NO_LIMIT)
     return list(last[1])
 
 
-def improve(cuts: Cuts, *, extra_macs: int = 0, rounds: int = 8) -> int:
+def improve(cuts: Cuts, *, extra_macs: int = 0, rounds: int = 8, neighbours: int = 200) -> int:
     """Refine the worst stage and cut anew, until that does not help; the peak then reached, in bytes.
 
     Parameters
     ----------
     extra_macs : recomputation allowed in the whole network
+    rounds : stages refined, at most
+    neighbours : ways of running a stage that are looked at, at most
     """
     refined: set[tuple[int, int]] = set()
     peak = best_peak(cuts)[-1]
@@ -156,7 +160,7 @@ def improve(cuts: Cuts, *, extra_macs: int = 0, rounds: int = 8) -> int:
         spare = extra_macs - sum(o.extra_macs for o in stages if o is not worst)
         starts = [o for o in (cuts.option(start, end, segment) for segment in (0, *cuts.segments)) if o]
         for option in sorted(starts, key=lambda o: o.peak_bytes)[:2]:
-            for better in refine(cuts.graph, option, segments=cuts.segments, extra_macs=spare):
+            for better in refine(cuts.graph, option, segments=cuts.segments, extra_macs=spare, limit=neighbours):
                 cuts.add(better)
         peak = best_peak(cuts)[-1]
     while cheapest(cuts, peak, extra_macs) is None:
@@ -174,7 +178,7 @@ def _cost(option: Option) -> float:
     return option.overhead + option.extra_macs + len(option.stage.ops) - 1
 
 
-def _least_bytes(graph: Graph, op: int) -> int:
+def least_bytes(graph: Graph, op: int) -> int:
     """Rows that any stage keeps of an operator's output, if all readers are inside."""
     if graph.ops[op].kind is not Kind.ROWS:
         return 0
