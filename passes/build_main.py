@@ -151,9 +151,10 @@ class _Main:
             rows = graph.tensors[op.inputs[0]].shape[1]
             return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
         out = graph.tensors[op.outputs[0]]
-        batch, rows = (1, out.rows) if out.planes > 1 else out.shape[:2]
-        if batch == 1:
+        if op.kind is planner.Kind.ROWS:
+            rows = out.rows
             return tirx.For(y, 0, rows, tirx.ForKind.SERIAL, self._row(stage, group, name, y))
+        batch, rows = out.shape[:2]
         n = tirx.Var("n", "int32")
         row = math.prod(out.shape[2:])
         images = [buffers.address(stage, t, n * math.prod(graph.tensors[t].shape[1:])) for t in op.inputs]

@@ -176,6 +176,24 @@ def test_residuals_and_strides_share_a_stage(tmp_path: Path) -> None:
     assert 2 * fused["arena_bytes"] < plain["arena_bytes"]
 
 
+def test_rows_of_channels_become_planes(tmp_path: Path) -> None:
+    """An operator that takes NCHW for rows of channels writes what is then read as planes."""
+    net = Network(8)
+    x = net.writer.input("x", [1, 3, 9, 4], scale=0.05, zero_point=-2)
+    x = net.writer.transpose(net.add(net.add(x, x), x), (0, 2, 3, 1))
+    net.writer.output(net.writer.transpose(net.conv(x, 5, (3, 3)), (0, 3, 1, 2)))
+    model = net.writer.finish()
+    models = [compile_model(model, BOARD, fusion=f, module_name=f) for f in ("off", "rows", "auto")]
+    assert assert_same(models, tmp_path)
+    given = np.random.default_rng(3).integers(-128, 128, (1, 3, 9, 4)).astype(np.int8)
+    interpreter = pytest.importorskip("tflite_micro").runtime.Interpreter.from_bytes(model)
+    interpreter.set_input(given, 0)
+    interpreter.invoke()
+    (tmp_path / "off").mkdir()
+    (got,) = build_library(models[:1], tmp_path / "off").run("off", [given])
+    np.testing.assert_array_equal(got, interpreter.get_output(0))
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.tflite").write_bytes(residual_network())
     for fusion, stages in (("auto", 1), ("off", 9)):
