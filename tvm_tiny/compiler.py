@@ -94,6 +94,7 @@ def compile_model(
     weights: str = "flash",
     workspace_pools: Sequence[WorkspacePool] = (),
     optimize: Any = "speed",
+    patch: str | Sequence[str] = "auto",
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -118,6 +119,8 @@ def compile_model(
         and weights that do not fit its flash
     weights : "flash"; "ram" has those that are read most often copied to RAM at start, as many as fit
     workspace_pools : use only these memories, in this order
+    patch : "auto": parts of rows where the planner wants them; "off": whole rows only; "2x4@conv_3" (one text or
+        several): the layers up to conv_3 run in a grid of 2 rows of 4 patches over its output
     optimize : "speed" takes the kernels with the fewest instructions, "size" those with the least code, "balanced" what
         is between
     name : the model's name in reports; by default the file's
@@ -144,6 +147,7 @@ def compile_model(
         raise OptionError(f"--optimize {optimize!r} is unknown", hints=[f"choose one of {', '.join(OPTIMIZE)}"])
     if stream_input:
         _check_stream(fusion, caller_io)
+    planning, patches = _patching(patch, fusion)
     board = resolve(target)
     goal = planner.Goal(
         objective,
@@ -157,13 +161,15 @@ def compile_model(
     model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
     with _pass_context(own_config):
         module, program = pipeline.lower(source, board, options)
-        program = passes.reorder_program(program, planner.find_order(program.graph, FUSIONS[fusion]))
+        program = passes.reorder_program(program, planner.find_order(program.graph, planning))
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
-        request = budget.Request(model_name, board, goal, FUSIONS[fusion], division.ways, bool(workspace_pools))
-        choice = planner.choose(program.graph, goal, fusion=request.fusion, memories=division.ways, reorder=False)
+        request = budget.Request(model_name, board, goal, planning, division.ways, bool(workspace_pools))
+        choice = planner.choose(
+            program.graph, goal, fusion=planning, memories=division.ways, reorder=False, patches=patches
+        )
         plan = choice.plan
-        budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, request.fusion))
+        budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, planning))
         planner.verify(plan)
         tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
         homes = place_weights(program, tir, weight_homes(board, plan, weights, allow, division))
@@ -189,6 +195,21 @@ def _variants(
         quantized = replace(options, quantized_io=True, dump_ir=None)
         variants["--quantized-io"] = lambda: pipeline.lower(source, board, quantized)[1].graph
     return variants
+
+
+def _patching(patch: str | Sequence[str], fusion: str) -> tuple[planner.Fusion, tuple[planner.Patch, ...]]:
+    """What the planner may do, and the patches it has to."""
+    texts = [patch] if isinstance(patch, str) else list(patch)
+    if texts == ["off"] and fusion == "auto":
+        return "rows", ()
+    if texts in ([], ["auto"], ["off"]):
+        return FUSIONS[fusion], ()
+    patches = tuple(planner.parse_patch(text) for text in texts)
+    if fusion != "auto":
+        raise OptionError(
+            f"--patch {patches[0]} with --fusion {fusion}: patches are parts of rows", hints=["leave out --fusion"]
+        )
+    return FUSIONS[fusion], patches
 
 
 def _check_stream(fusion: str, caller_io: bool) -> None:

@@ -113,6 +113,13 @@ def add_goal_options(parser: argparse.ArgumentParser) -> None:
         "of overhead. The default is time with --ram, else balanced",
     )
     group.add_argument(
+        "--patch",
+        action="append",
+        metavar="auto|off|RxC@LAYER",
+        help="auto: parts of rows where that saves memory; off: whole rows only; 2x4@conv_3: the layers up to conv_3 "
+        "run in a grid of 2 rows of 4 patches over its output (again for later layers)",
+    )
+    group.add_argument(
         "--effort", choices=("fast", "default", "max"), default="default", help="of the search; max: up to a minute"
     )
 
@@ -147,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             workspace_pools=pools,
             optimize=args.optimize,
+            patch=args.patch or "auto",
             ram=args.ram,
             max_overhead=args.max_overhead,
             objective=args.objective,

@@ -6,6 +6,7 @@ from tvm_tiny.planner.goal import EFFORTS, OBJECTIVES, EffortName, Goal, Objecti
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, as_whole, stream_input, without_views
 from tvm_tiny.planner.network import NetworkBuilder
 from tvm_tiny.planner.order import Order
+from tvm_tiny.planner.patches import Patch, parse_patch
 from tvm_tiny.planner.plan import Arena, Memory, Place, Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.planner import Fusion, Memories, find_order, plan_memory
 from tvm_tiny.planner.report import Peak, find_peak, short_name
@@ -29,6 +30,7 @@ __all__ = [
     "Objective",
     "Op",
     "Order",
+    "Patch",
     "Peak",
     "Place",
     "Plan",
@@ -46,6 +48,7 @@ __all__ = [
     "pareto",
     "parse_bytes",
     "parse_fraction",
+    "parse_patch",
     "plan_memory",
     "short_name",
     "stream_input",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tvm_tiny.planner.graph import Graph, Home
 from tvm_tiny.planner.layouts import dealt_layouts
 from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.options import stage_overhead
+from tvm_tiny.planner.patches import Patch
 from tvm_tiny.planner.plan import Plan
 from tvm_tiny.planner.planner import (
     EFFORT,
@@ -200,16 +201,28 @@ def _undominated(found: list[Choice]) -> Iterator[Choice]:
 
 
 def choose(
-    graph: Graph, goal: Goal, *, fusion: Fusion = "columns", memories: Memories = (), reorder: bool = True
+    graph: Graph,
+    goal: Goal,
+    *,
+    fusion: Fusion = "columns",
+    memories: Memories = (),
+    reorder: bool = True,
+    patches: Sequence[Patch] = (),
 ) -> Choice:
     """The plan for a goal; where none fits, the smallest that the goal's bound on overhead allows.
 
     Parameters
     ----------
     graph, fusion, memories, reorder : as in ``plan_memory``
+    patches : the smallest plan with these, whatever the objective
     """
-
     graph = prepare(graph, fusion, reorder)
+    if patches:
+        factor = 1.0 if goal.max_overhead is None else goal.mac_factor
+        plan = plan_memory(
+            graph, mac_factor=factor, effort=goal.effort, memories=memories, reorder=False, patches=patches
+        )
+        return measure(plan)
 
     def fits(x: Choice) -> bool:
         return x.plan.fits and (goal.ram_bytes is None or x.plan.ram_bytes <= goal.ram_bytes)

@@ -15,6 +15,7 @@ from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.options import SEGMENTS, Widths
 from tvm_tiny.planner.order import Order, best_order
+from tvm_tiny.planner.patches import Patch, pin_patches
 from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
@@ -78,6 +79,7 @@ def plan_memory(
     effort: EffortName = "default",
     memories: Memories = (),
     reorder: bool = True,
+    patches: Sequence[Patch] = (),
 ) -> Plan:
     """Plan ``graph`` for the least memory. The same plan for the same graph.
 
@@ -92,8 +94,15 @@ def plan_memory(
     effort : "fast" leaves out the exact solver; "max" searches for up to a minute, and its plan is never larger
     memories : ways to divide the RAM into memories, as ``memories.distribute`` takes them; none: one without a limit
     reorder : run the operators in a better order where there is one
+    patches : layers that run in these patches in any case; takes "columns"
+
+    Raises
+    ------
+    OptionError : patches that the network cannot run in
     """
     graph, settings = prepare(graph, fusion, reorder), EFFORT[effort]
+    if patches:
+        return _plan_patched(graph, patches, extra_macs(graph, mac_factor), settings, memories)
     if fusion == "off" or not graph.ops:
         return layer_by_layer(graph, settings, memories)
     alone, extra = _alone(graph), extra_macs(graph, mac_factor)
@@ -110,6 +119,15 @@ def plan_memory(
     nearly = least.arena if effort == "max" else _NEARLY * least.arena
     chosen, _ = min((x for x in found if x[0].arena <= nearly), key=lambda x: (x[1], x[0].arena))
     return assemble(graph, distribute(graph, [chosen, least], memories), min(bounds))
+
+
+def _plan_patched(graph: Graph, patches: Sequence[Patch], extra: int, effort: Effort, memories: Memories) -> Plan:
+    """The smallest plan with these patches."""
+    cuts = Cuts(graph, effort.segments, pin_patches(graph, patches, extra))
+    found, bound = candidates(graph, cuts, extra, effort)
+    found += solve(found, effort)
+    best, _ = min(found, key=lambda x: (x[0].arena, x[1]))
+    return assemble(graph, distribute(graph, [best], memories), bound)
 
 
 def prepare(graph: Graph, fusion: Fusion, reorder: bool) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from tvm_tiny.planner.buffers import passing_tensors
 from tvm_tiny.planner.graph import Graph, Kind
@@ -23,9 +23,15 @@ class Cuts:
     Parameters
     ----------
     segments : widths of column segments to try beside whole rows, descending
+    pinned : (first operator, the one behind the last) -> the only ways to run these, as one stage
     """
 
-    def __init__(self, graph: Graph, segments: Widths = SEGMENTS) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        segments: Widths = SEGMENTS,
+        pinned: Mapping[tuple[int, int], Sequence[Option]] | None = None,
+    ) -> None:
         self.graph = graph
         self.segments = segments
         self._ways = (0, *segments)
@@ -35,9 +41,13 @@ class Cuts:
         self._slim = [least_bytes(graph, op) for op in range(len(graph.ops))]
         self._passing: dict[tuple[int, int], int] = {}
         self._reach = max(_MIN_STAGE, min(MAX_STAGE, _SPANS // max(1, len(graph.ops))))
+        self._pinned = dict(pinned or {})
+        self._refined.update((span, list(ways)) for span, ways in self._pinned.items())
 
     def option(self, start: int, end: int, segment: int) -> Option | None:
         """Operators ``start..end-1`` as one stage in a ready-made way."""
+        if (start, end) in self._pinned:
+            return None
         key = (start, end, segment)
         if key not in self._ready_made:
             stage = make_stage(self.graph, range(start, end), segment)
@@ -65,12 +75,18 @@ class Cuts:
 
     def priced(self, start: int, end: int) -> bool:
         """Whether anything is known about this stage."""
-        return (start, end, self._ways[-1]) in self._ready_made
+        return (start, end, self._ways[-1]) in self._ready_made or (start, end) in self._pinned
 
     def spans(self, end: int) -> Iterator[tuple[int, int]]:
         """Where a stage before ``end`` may start, and bytes it needs at least, nearest first."""
-        graph, inside = self.graph, 0
-        for start in range(end - 1, max(-1, end - 1 - self._reach), -1):
+        graph, inside, first = self.graph, 0, 0
+        for start, behind in self._pinned:
+            if behind == end:
+                yield start, self._passing_bytes(start, end)
+            if start < end <= behind:
+                return
+            first = max(first, behind) if behind < end else first
+        for start in range(end - 1, max(first - 1, end - 1 - self._reach), -1):
             if start < end - 1:
                 if Kind.WHOLE in (graph.ops[start].kind, graph.ops[end - 1].kind):
                     return
