@@ -1,4 +1,4 @@
-"""Kernels do not get slower unnoticed: instructions of an inference stay within 3 % of what was measured."""
+"""Kernels do not get slower or larger unnoticed: instructions and code of models stay within limits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tvm_tiny.compiler import compile_model
 from tvm_tiny.measure import run_model
 
 MARGIN = 1.03
+# Code beside the weights, in bytes.
+CODE_LIMITS = {"speed": 24_000, "balanced": 24_000, "size": 12_000}
 # Measured with gcc 12.2 at -O2.
 MEASURED = {
     ("ad01_int8", "qemu-m4"): 258_797,
@@ -35,9 +37,34 @@ def test_instructions(model: str, board: str, shared_file: Callable[[str], Path]
     given = np.load(shared_file(f"vectors/{model}.npz"))["inputs"][:2]
     path = shared_file(f"models/{model}.tflite")
     archive = compile_model(path, f"tinyml/{board}").export(tmp_path / "model.tar")
-    instructions = run_model(archive, device="qemu", inputs={"inputs": given}).report.instructions
-    assert instructions is not None
-    assert instructions <= MEASURED[model, board] * MARGIN
+    report = run_model(archive, device="qemu", inputs={"inputs": given}).report
+    assert report.instructions is not None
+    assert report.instructions <= MEASURED[model, board] * MARGIN
+    assert report.flash.code_bytes <= CODE_LIMITS["speed"]
+
+
+SLOW = ("resnet8_int8", "vww96_int8", "mcunet_vww", "mobilenet_v2_224_int8")
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(
+    ("model", "optimize"),
+    [
+        ("kws_int8", "size"),
+        *(pytest.param(model, "size", marks=pytest.mark.slow) for model in SLOW),
+        *(pytest.param(model, "balanced", marks=pytest.mark.slow) for model in SLOW),
+        *(pytest.param(model, "speed", marks=pytest.mark.slow) for model in SLOW[2:]),
+    ],
+)
+def test_code_size(model: str, optimize: str, shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    """Shared models in less code; what they answer stays what it is."""
+    vectors = np.load(shared_file(f"vectors/{model}.npz"))
+    path = shared_file(f"models/{model}.tflite")
+    compiled = compile_model(path, "tinyml/qemu-m4", optimize=optimize)
+    result = run_model(compiled.export(tmp_path / "model.tar"), device="qemu", inputs={"inputs": vectors["inputs"][:1]})
+    (output,) = result.outputs.values()
+    np.testing.assert_array_equal(output, vectors["outputs"][:1], strict=True)
+    assert result.report.flash.code_bytes <= CODE_LIMITS[optimize]
 
 
 def test_weights_are_no_larger_than_in_the_model_file(shared_file: Callable[[str], Path]) -> None:

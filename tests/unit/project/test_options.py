@@ -47,6 +47,8 @@ def test_compiler_arguments() -> None:
     assert definitions("-DA=1 '-DB=x y'") == ["-DA=1", "-DB=x y"]
     assert definitions(None) == []
     assert [optimization(t) for t in ("-O2", "O3", "s", "fast")] == ["-O2", "-O3", "-Os", "-Ofast"]
+    assert [optimization("auto", {"optimize": o}) for o in ("speed", "balanced", "size")] == ["-O2", "-O2", "-Os"]
+    assert optimization("auto") == "-O2", "archives of before"
     with pytest.raises(OptionValueError, match="does not start with -D"):
         definitions("-o /etc/passwd")
     with pytest.raises(OptionValueError, match="'optimization' is '-O9'"):
