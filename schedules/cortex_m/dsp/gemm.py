@@ -132,10 +132,10 @@ def _finish(tile: GemmTile, acc: list[list[str]]) -> list[str]:
             lines += (
                 unsigned_lines(column, factor, tile.shift) if zero_based else requantize_lines(column, factor, *limits)
             )
-    lines += ["ldr r0, [sp, #24]"] + (["ldr r2, [sp, #16]"] if n > 1 else [])
     lines += [f"bfi {a}, {b}, #8, #24" for a, b in acc] if m == 2 else []
     if tile.zero_based:
-        lines += ["ldr r4, [sp, #12]", "lsr r5, r4, #16"] + from_zero_lines([row[0] for row in acc], "r4", "r5")
+        lines += ["ldr r2, [sp, #12]", "lsr r3, r2, #16"] + from_zero_lines([row[0] for row in acc], "r2", "r3")
+    lines += ["ldr r0, [sp, #24]"] + (["ldr r2, [sp, #16]"] if n > 1 else [])
     lines += ["add r3, r2, r2, lsl #1"] if n == 4 else []
     places = ("[r0]", "[r0, r2]", "[r0, r2, lsl #1]", "[r0, r3]")
     store = "strh" if m == 2 else "strb"
