@@ -54,6 +54,13 @@
 #define TINYML_ARMV6M 0
 #endif
 
+/* Every FPU of Armv8-M converts halves away from zero when asked to (that of a Cortex-M4 truncates only). */
+#if TINYML_DSP && defined(__ARM_FP) && defined(__ARM_ARCH) && __ARM_ARCH >= 8
+#define TINYML_ROUND 1
+#else
+#define TINYML_ROUND 0
+#endif
+
 /*
  * A function that is nothing but assembly. No compiler may draw conclusions from a body it cannot see into: noipa where
  * there is one (gcc), else noinline, which is all that the others look into.
@@ -867,6 +874,14 @@ TINYML_INLINE int32_t tinyml_bilinear(int32_t tl, int32_t tr, int32_t bl, int32_
 /* round(x / scale) + zero_point, halves away from zero, saturated to low..high; not-a-number gives the zero point. */
 TINYML_INLINE int32_t tinyml_quantize(float x, float scale, int32_t zero_point, int32_t low, int32_t high) {
     const float q = x / scale;
+#if TINYML_ROUND
+    float whole;
+    int32_t rounded;
+    /* Converts halves away from zero, saturates, and makes 0 of not-a-number. */
+    __asm("vcvta.s32.f32 %0, %1" : "=t"(whole) : "t"(q));
+    memcpy(&rounded, &whole, sizeof rounded);
+    return tinyml_clamp(rounded, low - zero_point, high - zero_point) + zero_point;
+#else
     int32_t whole;
     float rest;
     /* 2**24: beyond it every result saturates, below it the conversions are exact. */
@@ -883,6 +898,7 @@ TINYML_INLINE int32_t tinyml_quantize(float x, float scale, int32_t zero_point, 
     rest = q - (float)whole;
     whole += (rest >= 0.5F ? 1 : 0) - (rest <= -0.5F ? 1 : 0);
     return tinyml_clamp(whole + zero_point, low, high);
+#endif
 }
 
 TINYML_INLINE float tinyml_dequantize(int32_t x, float scale, int32_t zero_point) {
