@@ -35,14 +35,14 @@ _STRIPS = (16, 12, 8, 4)
 _SHORT = 16
 """Columns of a short row."""
 
-_FEWEST, _FEWEST_DEPTHWISE = 120, 75
+FEWEST, FEWEST_DEPTHWISE = 120, 75
 """Multiplications per row for which finding runs and rows pays: below, the general kernels take fewer instructions."""
 
 
 def mve_conv2d(layer: ConvLayer) -> Kernel | None:
     """A convolution without groups and dilation."""
     p, (vertical, horizontal) = layer.params, layer.axes
-    if p.groups != 1 or p.dilation != (1, 1) or _macs_per_row(layer) < _FEWEST:
+    if p.groups != 1 or p.dilation != (1, 1) or _macs_per_row(layer) < FEWEST:
         return None
     channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
     solution = _solve(layer)
@@ -82,7 +82,7 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
     step = horizontal.stride * groups
     if p.dilation != (1, 1) or channels < GROUP or kernel_w * groups > WORDS or step > LONGEST_STEP:
         return None
-    if _macs_per_row(layer) < _FEWEST_DEPTHWISE:
+    if _macs_per_row(layer) < FEWEST_DEPTHWISE:
         return None
     solution = _solve(layer, uniform=kernel_w * groups > GROUP)
     if solution is None:

@@ -20,7 +20,7 @@ from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, produc
 from tvm_tiny.schedules.cortex_m.mve.requantization import vector_requantization
 from tvm_tiny.schedules.cortex_m.rule import is_constant, shape_of, size_of
 
-_FEWEST = 8
+FEWEST = 8
 """Weights for which entering the product pays."""
 
 
@@ -34,7 +34,7 @@ def mve_dense(
 ) -> Kernel | None:
     """A fully connected layer: rows are pixels."""
     outputs, length = weight.shape
-    if weight.size < _FEWEST:
+    if weight.size < FEWEST:
         return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
