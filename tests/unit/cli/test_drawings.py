@@ -11,17 +11,20 @@ from tests.planner_graphs import Builder
 from tvm_tiny.cli.arena import areas, chart, draw_arena
 from tvm_tiny.cli.front_svg import draw_front
 from tvm_tiny.cli.svg import ticks
-from tvm_tiny.planner import Memory, Plan, Window, pareto, plan_memory
+from tvm_tiny.planner import Fusion, Memory, Plan, Window, pareto
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def planned(**options: Any) -> Plan:
+def planned(fusion: Fusion, **options: Any) -> Plan:
+    """The smallest plan, whatever its work."""
     b = Builder(20, 20, 3)
     x = 0
     for channels in (16, 16, 4):
         x = b.conv(x, channels, Window(3, 1, 1), Window(3, 1, 1), (1, 1), scratch=24)
-    return plan_memory(b.graph(b.dense(b.view(b.mean(x)), 4)), **options)
+    return pareto(b.graph(b.dense(b.view(b.mean(x)), 4)), fusion=fusion, mac_factor=1.0, effort="fast", **options)[
+        -1
+    ].plan
 
 
 def info(plan: Plan) -> dict[str, Any]:
@@ -29,8 +32,8 @@ def info(plan: Plan) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("fusion", ["off", "rows", "columns"])
-def test_areas_are_the_bytes_in_use(fusion: str) -> None:
-    plan = planned(fusion=fusion)
+def test_areas_are_the_bytes_in_use(fusion: Fusion) -> None:
+    plan = planned(fusion)
     found = list(areas(plan.to_dict(), "ram"))
     assert max(a.high for a in found) == plan.arena_bytes
     roles = {a.block["role"] for a in found}
@@ -46,7 +49,7 @@ def test_areas_are_the_bytes_in_use(fusion: str) -> None:
 
 def test_several_memories_have_a_panel_each() -> None:
     memories = ((Memory("dtcm", 2500), Memory("sram", 10**6)),)
-    plan = planned(fusion="off", memories=memories)
+    plan = planned("off", memories=memories)
     root = ET.fromstring(draw_arena(info(plan)))
     titles = [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "title"]
     assert [str(t).split(": ")[1].split(",")[0] for t in titles] == ["dtcm", "sram"]
@@ -56,7 +59,7 @@ def test_several_memories_have_a_panel_each() -> None:
 
 
 def test_arena_svg() -> None:
-    root = ET.fromstring(draw_arena(info(planned())))
+    root = ET.fromstring(draw_arena(info(planned("columns"))))
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     rects = [r for r in root.iter(f"{SVG}rect") if r.get("width") != "100%"]
     assert len(rects) > 20
@@ -70,7 +73,7 @@ def test_arena_svg() -> None:
 
 
 def test_chart_fills_what_is_in_use() -> None:
-    plan = planned(fusion="off")
+    plan = planned("off")
     lines, legend = chart(plan.to_dict(), plan.to_dict()["memories"][0])
     letters = dict(legend)
     assert {len(line) for line in lines} == {len(lines[0])}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.planner_graphs import Builder, networks
 from tvm_tiny.planner import plan_memory, stream_input, verify, without_views
-from tvm_tiny.planner.buffers import stage_peak
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, reorder
 from tvm_tiny.planner.order import best_order, peak_of
+from tvm_tiny.planner.peak import stage_peak
 from tvm_tiny.planner.program import Group, Stage
 from tvm_tiny.planner.schedule import schedule_stage
 
@@ -74,7 +74,7 @@ def test_bytes_are_those_of_the_planner(graph: Graph) -> None:
     if graph.unread_inputs() or any(len(op.in_place) > 1 for op in graph.ops):
         return
     stages = [Stage((Group((i,)),)) for i in range(len(graph.ops))]
-    assert peak_of(graph) == max(stage_peak(graph, s, schedule_stage(graph, s))[0] for s in stages)
+    assert peak_of(graph) == max(stage_peak(graph, s, schedule_stage(graph, s)) for s in stages)
 
 
 def branches(order: str) -> Graph:
