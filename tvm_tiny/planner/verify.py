@@ -67,6 +67,7 @@ class _Replay:
         )  # callers' buffers, by label
         self.where: dict[int, Place] = {}  # places of tensors that outlive a stage
         self.sums: dict[int, int] = {}  # operator -> how many rows it has summed up
+        self.summed: dict[int, NDArray[np.bool_]] = {}  # operator -> which pixels of its input
 
     def run(self) -> None:
         done: list[int] = []
@@ -166,7 +167,7 @@ class _Replay:
         writes: list[Piece] = []
         if x.kind is Kind.ROWS:
             writes = list(self._pieces(stage, firing, x.outputs[0], r, *columns))
-        elif columns[1] == self.graph.op_columns(op) and r == self.graph.op_rows(op) - 1:
+        elif self._sums_all(op, r, columns):
             out = self.graph.tensors[x.outputs[0]]
             for row in range(out.rows):
                 writes += self._pieces(stage, firing, x.outputs[0], row, 0, out.columns)
@@ -224,6 +225,15 @@ class _Replay:
         if parts and (x.whole_rows_only or x.kind is Kind.WHOLE):
             raise PlanError(f"{x.name} makes whole rows only, of rows that follow each other")
         return x.segment_scratch_bytes if parts and x.segment_scratch_bytes is not None else x.scratch_bytes
+
+    def _sums_all(self, op: int, r: int, columns: tuple[int, int]) -> bool:
+        """Note what a call adds up; whether that was the last of it."""
+        done = self.summed.setdefault(op, np.zeros((self.graph.op_rows(op), self.graph.op_columns(op)), np.bool_))
+        part = done[r, slice(*columns)]
+        if part.any():
+            raise PlanError(f"{self.graph.ops[op].name} adds up a pixel twice")
+        part[:] = True
+        return bool(done.all())
 
     def _sum_up(self, x: Op, op: int, start: int) -> None:
         label = -2 - op

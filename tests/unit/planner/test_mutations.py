@@ -9,10 +9,11 @@ import pytest
 
 from tests.planner_graphs import Builder
 from tvm_tiny.planner.assemble import assemble, place_program
-from tvm_tiny.planner.graph import Graph, Window, stream_input, without_views
+from tvm_tiny.planner.graph import Graph, Kind, Window, stream_input, without_views
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.plan import Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.program import Group, Program, Stage
+from tvm_tiny.planner.schedule import Affine, Run
 from tvm_tiny.planner.verify import PlanError, verify
 
 
@@ -36,7 +37,11 @@ def plans() -> Iterator[tuple[str, Plan]]:
         tail = (Group((k + 5,)), Group((k + 6,)))
         rows = Stage((*source, *(Group((k + i,)) for i in range(5)), *tail))
         columns = Stage((*source, Group((k,)), Group((k + 1, k + 2, k + 3, k + 4), 2), *tail))
-        for name, stage in (("rows", rows), ("columns", columns)):
+        # Two rows at a time, the first of three tensors inside made again instead of kept.
+        again = Group((k + 1, k + 2, k + 3, k + 4), 3, frozenset(graph.ops[k + 1].outputs), rows=2)
+        patches = Stage((*source, Group((k,)), again, *tail))
+        pair = Stage((*source, Group((k, k + 1), 4), Group((k + 2,)), Group((k + 3,)), Group((k + 4,)), *tail))
+        for name, stage in (("rows", rows), ("columns", columns), ("patches", patches), ("pair", pair)):
             program = Program((stage, Stage((Group((k + 7,)),))))
             yield f"{name}-{'streamed' if streamed else 'resident'}", assemble(graph, place_program(graph, program), 0)
 
@@ -82,17 +87,40 @@ def _timing(plan: Plan, s: int, g: int, group: PlannedGroup) -> Iterator[tuple[s
         changed.append(("early", replace(x, delay=x.delay - x.period)))
     if x.last_segment > x.first_segment:
         changed.append(("right edge", replace(x, last_segment=x.last_segment - 1)))
-        changed.append(("left edge", replace(x, first_segment=0)))
+        if x.first_segment < 0:
+            changed.append(("left edge", replace(x, first_segment=0)))
+    for k, run in enumerate(x.runs):
+        if plan.graph.ops[run.op].kind is Kind.WHOLE:
+            continue  # has neither rows nor columns
+        for axis, span, first in (("rows", run.rows, x.first), ("columns", run.columns, x.first_segment)):
+            # The last one is never made; nor is the first.
+            broken = [
+                ("last", replace(span, limit=span.limit - 1)),
+                ("first", replace(span, begin=1 - span.step * first)),
+            ]
+            for name, wrong in broken:
+                runs = (*x.runs[:k], _changed(run, axis, wrong), *x.runs[k + 1 :])
+                changed.append((f"{axis} of {plan.graph.ops[run.op].name}, {name}", replace(x, runs=runs)))
     for name, new in changed:
         yield f"{s}.{g}: {name}", with_group(plan, s, g, replace(group, schedule=new))
 
 
+def _changed(run: Run, axis: str, span: Affine) -> Run:
+    return replace(run, rows=span) if axis == "rows" else replace(run, columns=span)
+
+
 def _inside(plan: Plan, s: int, g: int, group: PlannedGroup) -> Iterator[tuple[str, Plan]]:
     for t, place in group.staged.items():
-        changed = [("line", replace(place, line_bytes=place.line_bytes - plan.graph.tensors[t].pixel_bytes))]
+        changed = [
+            ("line", replace(place, line_bytes=place.line_bytes - plan.graph.tensors[t].pixel_bytes)),
+            ("staging low", replace(place, staging=-ALIGNMENT)),
+            ("staging high", replace(place, staging=plan.arena_bytes - 1)),
+        ]
         if place.kept is not None:
             changed.append(("kept on staging", replace(place, staging=place.kept.offset)))
             changed.append(("not kept", replace(place, kept=None)))
+            for name, offset in (("low", -ALIGNMENT), ("high", plan.arena_bytes - 1)):
+                changed.append((f"kept {name}", replace(place, kept=replace(place.kept, offset=offset))))
             if place.kept.layout.modulus > 1:
                 short = replace(place.kept.layout, modulus=place.kept.layout.modulus - 1)
                 changed.append(("kept short", replace(place, kept=replace(place.kept, layout=short))))
