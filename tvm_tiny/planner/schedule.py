@@ -182,6 +182,10 @@ def _schedule_group(graph: Graph, group: Group, bottom_up: bool) -> GroupSchedul
             (c, p), height = readers[0], end - begin
             kept = 0 if again else max(0, need[0].end - need[0].begin - step)
             wide = max(across[0].end - across[0].begin, across[0].step)
+            # A reader that leaves out the last columns, a slice say, is through before they are made.
+            across_c = graph.ops[c].columns[p]
+            read = graph.op_columns(c) * across_c.stride - across_c.before
+            wide = max(wide, graph.op_columns(op) - max(0, read))
             staged.append(Staged(t, c, p, kept, height, min(wide, graph.op_columns(op))))
         elif (not alone and any(c not in inside for c in graph.consumers[t])) or t in graph.outputs:
             if rows[op].range(last)[1] < graph.op_rows(op):

@@ -132,3 +132,18 @@ def test_a_long_stage_is_priced_at_its_peak(streamed: bool) -> None:
     assert sampled is not None
     assert exact is not None
     assert 0.99 * exact.peak_bytes <= sampled.peak_bytes <= exact.peak_bytes
+
+
+def test_columns_that_a_slice_leaves_out_have_a_place_while_they_are_made() -> None:
+    window, wide = Window(), Window(3)
+    tensors = [Tensor("x", 1, 3, 3), *(Tensor(f"t{i}", 1, n, 5) for i, n in enumerate((3, 3, 1, 1)))]
+    ops = (
+        Op("source", Kind.WHOLE, (), (0,)),
+        Op("a", Kind.ROWS, (0,), (1,), (window,), (window,)),
+        Op("b", Kind.ROWS, (1,), (2,), (window,), (window,)),
+        Op("slice", Kind.ROWS, (2,), (3,), (window,), (window,)),  # the first of three columns
+        Op("pad and conv", Kind.ROWS, (3,), (4,), (window,), (wide,)),
+    )
+    graph = Graph(tuple(tensors), ops, (4,))
+    program = Program((singles(0), Stage((Group((1, 2, 3, 4), 1),))))
+    verify(assemble(graph, place_program(graph, program), 0))
