@@ -16,9 +16,11 @@ from tvm_tiny.passes.remove_identities import RemoveIdentities
 from tvm_tiny.passes.reorder_program import reorder_program
 from tvm_tiny.passes.split_to_slices import SplitToSlices
 from tvm_tiny.passes.stream_input import stream_input
+from tvm_tiny.passes.tile_channels import ChannelTiles, TileChannels, find_tiles, parse_tiles
 
 __all__ = [
     "CancelTransposes",
+    "ChannelTiles",
     "FoldConstants",
     "FoldPad",
     "FuseLookup",
@@ -28,10 +30,13 @@ __all__ = [
     "RemoveDeadChannels",
     "RemoveIdentities",
     "SplitToSlices",
+    "TileChannels",
     "UsePlainPointers",
     "build_main",
     "extract_program",
+    "find_tiles",
     "lower_tir",
+    "parse_tiles",
     "reorder_program",
     "stream_input",
 ]

@@ -11,7 +11,8 @@ from tvm_tiny.planner import Op, Window
 _CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # where the weight's KH and KW are
 _POOLS = {"qavg_pool2d", "qmax_pool2d"}
 PLANES = "permute_dims"  # with a row kernel: from planes (NCHW) to pixels (NHWC) or back
-_ELEMENTWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize"}
+# A pixel needs that pixel of every input.
+_PIXELWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize", "requantize", "qconv2d_accumulate"}
 
 
 def windows_of(call: relax.Call, kernel: Kernel, n_inputs: int) -> list[Windows] | None:
@@ -32,7 +33,7 @@ def _window_of(call: relax.Call, kernel: Kernel) -> Windows | None:
     if kernel.granularity != "row" or int(call.ty.shape.values[0]) != 1:
         return None
     name = op_name(call)
-    if name in _ELEMENTWISE or name == PLANES:
+    if name in _PIXELWISE or name == PLANES:
         return Window(), Window()
     params = params_of(call)
     if name in _POOLS:

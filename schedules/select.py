@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, is_tinyml_call, op_name
+from tvm_tiny.schedules.cortex_m.accumulate import Accumulate, RequantizeSums
 from tvm_tiny.schedules.cortex_m.add import Add
 from tvm_tiny.schedules.cortex_m.conv2d import Conv2D
 from tvm_tiny.schedules.cortex_m.dense import Dense
@@ -27,6 +28,8 @@ RULES: dict[str, CortexMScheduleRule] = {
     for rule in (
         Conv2D(),
         DepthwiseConv2D(),
+        Accumulate(),
+        RequantizeSums(),
         Dense(),
         Add(),
         Mul(),

@@ -95,6 +95,7 @@ def compile_model(
     workspace_pools: Sequence[WorkspacePool] = (),
     optimize: Any = "speed",
     patch: str | Sequence[str] = "auto",
+    channel_tiles: str | Sequence[str] = "auto",
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -121,6 +122,9 @@ def compile_model(
     workspace_pools : use only these memories, in this order
     patch : "auto": parts of rows where the planner wants them; "off": whole rows only; "2x4@conv_3" (one text or
         several): the layers up to conv_3 run in a grid of 2 rows of 4 patches over its output
+    channel_tiles : "4@project_3" (one text or several): the block of expansion, depthwise convolution and projection
+        that ends with layer project_3 runs in four slices of its expanded channels; "auto": blocks at the peak, with
+        objective "ram" or where nothing else fits, if that takes less; "off": none
     optimize : "speed" takes the kernels with the fewest instructions, "size" those with the least code, "balanced" what
         is between
     name : the model's name in reports; by default the file's
@@ -156,18 +160,27 @@ def compile_model(
         effort,
     )
     ir_folder = None if dump_ir is None else Path(dump_ir)
-    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input, optimize)
+    tiles = _tiling(channel_tiles)
+    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input, optimize, tiles or ())
     source = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
     with _pass_context(own_config):
-        module, program = pipeline.lower(source, board, options)
-        program = passes.reorder_program(program, planner.find_order(program.graph, planning))
+        module, program = _lower(source, board, options, planning)
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
         request = budget.Request(model_name, board, goal, planning, division.ways, bool(workspace_pools))
-        choice = planner.choose(
-            program.graph, goal, fusion=planning, memories=division.ways, reorder=False, patches=patches
-        )
+
+        def choose(graph: planner.Graph) -> planner.Choice:
+            return planner.choose(graph, goal, fusion=planning, memories=division.ways, reorder=False, patches=patches)
+
+        choice = choose(program.graph)
+        if tiles is None and (goal.aim == "ram" or not request.fits(choice)):
+            tiled = replace(options, tiles=_tiles_at_peak(module, choice.plan))
+            if tiled.tiles:
+                other = _lower(source, board, tiled, planning)
+                smaller = choose(other[1].graph)
+                if (request.fits(smaller), -smaller.plan.ram_bytes) > (request.fits(choice), -choice.plan.ram_bytes):
+                    (module, program), choice, options = other, smaller, tiled
         plan = choice.plan
         budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, planning))
         planner.verify(plan)
@@ -210,6 +223,27 @@ def _patching(patch: str | Sequence[str], fusion: str) -> tuple[planner.Fusion, 
             f"--patch {patches[0]} with --fusion {fusion}: patches are parts of rows", hints=["leave out --fusion"]
         )
     return FUSIONS[fusion], patches
+
+
+def _tiling(channel_tiles: str | Sequence[str]) -> tuple[passes.ChannelTiles, ...] | None:
+    """Blocks to run in slices; None where the plan decides."""
+    texts = [channel_tiles] if isinstance(channel_tiles, str) else list(channel_tiles)
+    if texts in ([], ["auto"]):
+        return None
+    return () if texts == ["off"] else tuple(passes.parse_tiles(text) for text in texts)
+
+
+def _tiles_at_peak(module: tvm.IRModule, plan: planner.Plan) -> tuple[passes.ChannelTiles, ...]:
+    peak = planner.find_peak(plan)
+    return passes.find_tiles(module["main"], [name for name, _ in peak.blocks] if peak else ())
+
+
+def _lower(
+    source: tvm.IRModule, board: Board, options: pipeline.Options, fusion: planner.Fusion
+) -> tuple[tvm.IRModule, Program]:
+    """The network in integers, and its program in the order that takes the least memory."""
+    module, program = pipeline.lower(source, board, options)
+    return module, passes.reorder_program(program, planner.find_order(program.graph, fusion))
 
 
 def _check_stream(fusion: str, caller_io: bool) -> None:

@@ -29,6 +29,7 @@ class Options:
     caller_io : inputs and outputs are buffers of the caller instead of parts of the arena
     stream_input : the input comes row by row
     optimize : speed, balanced or size: what kernels prefer
+    tiles : blocks that run in slices of their expanded channels
     """
 
     rounding: str = "tflm"
@@ -37,6 +38,7 @@ class Options:
     caller_io: bool = False
     stream_input: bool = False
     optimize: schedules.Optimize = "speed"
+    tiles: tuple[passes.ChannelTiles, ...] = ()
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
@@ -55,6 +57,7 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
         ],
         "channels": [passes.RemoveDeadChannels(multiple=_CHANNELS)],
         "rows": [passes.SplitToSlices()],
+        "tiles": [passes.TileChannels(tiles=options.tiles)] if options.tiles else [],
     }
 
 

@@ -120,6 +120,14 @@ def add_goal_options(parser: argparse.ArgumentParser) -> None:
         "run in a grid of 2 rows of 4 patches over its output (again for later layers)",
     )
     group.add_argument(
+        "--channel-tiles",
+        action="append",
+        metavar="auto|off|N@LAYER",
+        help="4@project_3: the block of 1x1, depthwise and 1x1 convolution that ends with layer project_3 runs in 4 "
+        "slices of the channels between (again for other blocks); auto: blocks at the peak, with --objective ram or "
+        "where nothing else fits; off: none",
+    )
+    group.add_argument(
         "--effort", choices=("fast", "default", "max"), default="default", help="of the search; max: up to a minute"
     )
 
@@ -155,6 +163,7 @@ def run(args: argparse.Namespace) -> int:
             workspace_pools=pools,
             optimize=args.optimize,
             patch=args.patch or "auto",
+            channel_tiles=args.channel_tiles or "auto",
             ram=args.ram,
             max_overhead=args.max_overhead,
             objective=args.objective,

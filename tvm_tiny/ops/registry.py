@@ -7,6 +7,9 @@ qconv2d              data i8 [N,H,W,C], weight i8 [O,KH,KW,C/groups],         ``
                      bias i32 [O], multiplier i32 [O], shift i32 [O]
 qdepthwise_conv2d    data i8 [N,H,W,C], weight i8 [KH,KW,C*M], bias,          ``Conv2DParams`` (groups = 1); output
                      multiplier, shift i32 [C*M]                              channel o reads input channel o // M
+qconv2d_accumulate   data i8 [N,H,W,C], weight i8 [O,C], sums i32 [N,H,W,O]   ``AccumulateParams``; output i32 [N,H,W,O]
+                     or constant [O]
+requantize           sums i32 [N,H,W,O], multiplier i32 [O], shift i32 [O]    ``RequantizeParams``
 qdense               data i8 [M,K], weight i8 [O,K], bias, multiplier,        ``DenseParams``
                      shift i32 [O]
 qadd, qsub           a i8, b i8 (NumPy broadcasting)                          ``AddParams``
@@ -101,6 +104,13 @@ OPS: dict[str, OpDef] = {
     for d in (
         OpDef("qconv2d", ("data", "weight", "bias", "multiplier", "shift"), qp.Conv2DParams, _conv),
         OpDef("qdepthwise_conv2d", ("data", "weight", "bias", "multiplier", "shift"), qp.Conv2DParams, _conv),
+        OpDef(
+            "qconv2d_accumulate",
+            ("data", "weight", "sums"),
+            qp.AccumulateParams,
+            lambda s, p: ((*s[0][:3], s[1][0]), "int32"),
+        ),
+        OpDef("requantize", ("sums", "multiplier", "shift"), qp.RequantizeParams, lambda s, p: (s[0], "int8")),
         OpDef(
             "qdense",
             ("data", "weight", "bias", "multiplier", "shift"),

@@ -32,6 +32,24 @@ class Conv2DParams:
 
 
 @dataclass(frozen=True)
+class AccumulateParams:
+    """Part of a 1x1 convolution, int8 NHWC x int8 [O, C], added to int32 sums.
+
+    No parameter: the data's zero point is taken into account once, by the bias that the sums begin with.
+    """
+
+
+@dataclass(frozen=True)
+class RequantizeParams:
+    """int32 sums to int8, a multiplier and a shift per channel."""
+
+    output_zero_point: int
+    clamp_min: int
+    clamp_max: int
+    rounding: str
+
+
+@dataclass(frozen=True)
 class DenseParams:
     """Fully connected, int8 [M, K] x int8 [O, K]."""
 
@@ -144,6 +162,8 @@ class QuantizeParams:
 
 Params = (
     Conv2DParams
+    | AccumulateParams
+    | RequantizeParams
     | DenseParams
     | AddParams
     | MulParams

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .fixed_point import Int8Array, Int64Array, clamp_to_int8, requantize, wrap_int32
 from .params import AddParams, LookupParams, MeanParams, MulParams, Params, PoolParams, QuantizeParams, ResizeParams
-from .reference_conv import conv2d, dense, depthwise_conv2d
+from .reference_conv import conv2d, conv2d_accumulate, dense, depthwise_conv2d, requantize_sums
 from .resize import WEIGHT_BITS, bilinear_sources, nearest_sources
 from .scales import DTYPE_RANGES
 from .softmax import softmax
@@ -109,6 +109,8 @@ def dequantize(params: QuantizeParams, data: Array) -> NDArray[np.float32]:
 OPERATORS: dict[str, Callable[..., Array]] = {
     "qconv2d": conv2d,
     "qdepthwise_conv2d": depthwise_conv2d,
+    "qconv2d_accumulate": conv2d_accumulate,
+    "requantize": requantize_sums,
     "qdense": dense,
     "qadd": add,
     "qsub": sub,

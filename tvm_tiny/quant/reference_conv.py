@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fixed_point import Int8Array, Int32Array, Int64Array, clamp_to_int8, requantize, wrap_int32
-from .params import Conv2DParams, DenseParams
+from .params import AccumulateParams, Conv2DParams, DenseParams, RequantizeParams
 
 
 def conv2d(
@@ -58,6 +58,18 @@ def depthwise_conv2d(
         acc = products if acc is None else acc + products
     assert acc is not None, "a kernel has at least one tap"
     return _finish(params, acc.astype(np.int64), bias, multiplier, shift)
+
+
+def conv2d_accumulate(_: AccumulateParams, data: Int8Array, weight: Int8Array, sums: Int32Array) -> Int32Array:
+    """Part of a 1x1 CONV_2D, data [N, H, W, C], weight [O, C], added to sums [N, H, W, O] or [O]; wraps at int32."""
+    products = data.astype(np.float64) @ weight.astype(np.float64).T
+    return wrap_int32(products.astype(np.int64) + sums).astype(np.int32)
+
+
+def requantize_sums(params: RequantizeParams, sums: Int32Array, multiplier: Int32Array, shift: Int32Array) -> Int8Array:
+    """What a convolution does to its accumulators [N, H, W, O]; multiplier and shift are [O]."""
+    scaled = requantize(sums.astype(np.int64), multiplier, shift, params.rounding)
+    return clamp_to_int8(scaled, params.output_zero_point, params.clamp_min, params.clamp_max)
 
 
 def dense(
