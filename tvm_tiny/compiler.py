@@ -124,7 +124,8 @@ def compile_model(
         several): the layers up to conv_3 run in a grid of 2 rows of 4 patches over its output
     channel_tiles : "4@project_3" (one text or several): the block of expansion, depthwise convolution and projection
         that ends with layer project_3 runs in four slices of its expanded channels; "auto": blocks at the peak, with
-        objective "ram" or where nothing else fits, if that takes less; "off": none
+        objective "ram" or where nothing else fits, if that takes less and neither ``max_overhead`` nor ``patch`` says
+        otherwise; "off": none
     optimize : "speed" takes the kernels with the fewest instructions, "size" those with the least code, "balanced" what
         is between
     name : the model's name in reports; by default the file's
@@ -174,13 +175,15 @@ def compile_model(
             return planner.choose(graph, goal, fusion=planning, memories=division.ways, reorder=False, patches=patches)
 
         choice = choose(program.graph)
-        if tiles is None and (goal.aim == "ram" or not request.fits(choice)):
+        # What slices cost is no part of a plan, so neither a bound on overhead nor patches by name can be held.
+        free = tiles is None and goal.max_overhead is None and not patches
+        if free and (goal.aim == "ram" or not request.fits(choice)):
             tiled = replace(options, tiles=_tiles_at_peak(module, choice.plan))
             if tiled.tiles:
-                other = _lower(source, board, tiled, planning)
-                smaller = choose(other[1].graph)
+                smaller = choose(_lower(source, board, replace(tiled, dump_ir=None), planning)[1].graph)
                 if (request.fits(smaller), -smaller.plan.ram_bytes) > (request.fits(choice), -choice.plan.ram_bytes):
-                    (module, program), choice, options = other, smaller, tiled
+                    choice, options = smaller, tiled
+                    module, program = _lower(source, board, options, planning)
         plan = choice.plan
         budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, planning))
         planner.verify(plan)

@@ -41,7 +41,9 @@ def test_the_same_bits(model: bytes, tiles: int, tmp_path: Path) -> None:
     ways: list[dict[str, Any]] = [{"fusion": "off"}, {"fusion": "rows"}, {}, {"caller_io": True}]
     models = [compile_model(model, BOARD, channel_tiles="off", module_name="whole")]
     for i, way in enumerate(ways):
-        models.append(compile_model(model, BOARDS[i % 2], channel_tiles=f"{tiles}@project", module_name=f"tiled{i}", **way))
+        models.append(
+            compile_model(model, BOARDS[i % 2], channel_tiles=f"{tiles}@project", module_name=f"tiled{i}", **way)
+        )
     assert assert_same(models, tmp_path)
     assert [m.report()["executed_macs"] for m in models] == [models[0].report()["executed_macs"]] * len(models)
     assert sum(layer["op"] == "qconv2d_accumulate" for layer in models[1].report()["layers"]) == tiles
@@ -65,6 +67,7 @@ def test_auto_takes_what_is_smaller() -> None:
     tiled = compile_model(model, BOARD, objective="ram").plan
     assert 3 * tiled.ram_bytes < whole.ram_bytes
     assert compile_model(model, BOARD).plan.ram_bytes >= whole.ram_bytes, "by default layers stay whole"
+    assert compile_model(model, BOARD, objective="ram", max_overhead=1.0).plan.ram_bytes >= whole.ram_bytes
     # Where only slices fit, they are taken without being asked for.
     bound = (tiled.ram_bytes + whole.ram_bytes) // 2
     assert compile_model(model, BOARD, ram=bound).plan.ram_bytes <= bound
