@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.kernel_case import KernelCase, random_int8, rng_of, window_rows
-from tests.kernel_cases_weights import accumulations, convolutions, dense, depthwise
+from tests.kernel_cases_weights import accumulations, convolutions, dense, depthwise, requantized_sums
 from tests.kernel_library import RowsOf
 from tvm_tiny.quant import params as qp
 from tvm_tiny.quant import scales
@@ -20,9 +20,9 @@ def all_cases() -> list[KernelCase]:
     """Every case, the operators with a rounding in both modes."""
     cases: list[KernelCase] = []
     for rounding in qp.ROUNDINGS:
-        for make in (convolutions, depthwise, accumulations, dense, _elementwise, _means):
+        for make in (convolutions, depthwise, requantized_sums, dense, _elementwise, _means):
             cases += [replace(case, name=f"{case.name}-{rounding}") for case in make(rounding)]
-    for make_once in (_pools, _resizes, _softmaxes, _lookups, _edges):
+    for make_once in (accumulations, _pools, _resizes, _softmaxes, _lookups, _edges):
         cases += make_once()
     return cases
 

@@ -87,18 +87,29 @@ def depthwise(rounding: str) -> Iterator[KernelCase]:
         yield KernelCase(f"qdepthwise_conv2d-{name}-relu", "qdepthwise_conv2d", relu, arrays, rows_of=rows)
 
 
-def accumulations(rounding: str) -> Iterator[KernelCase]:
-    """Parts of a 1x1 convolution, the first (from a bias) and a later one, and what ends them."""
-    for name, shape, outputs in (("words", (1, 4, 3, 8), 12), ("odd", (1, 2, 5, 7), 11), ("one", (1, 1, 1, 3), 1)):
-        rng = rng_of(name + rounding)
+# name, input shape, outputs
+_SUMS = (("words", (1, 4, 3, 8), 12), ("odd", (1, 2, 5, 7), 11))
+
+
+def accumulations() -> Iterator[KernelCase]:
+    """Parts of a 1x1 convolution: the first one, from a bias, and a later one."""
+    for name, shape, outputs in _SUMS:
+        rng = rng_of(name)
         data, weight = random_int8(rng, shape), random_weights(rng, (outputs, shape[3]))
         sums = rng.integers(-(2**31), 2**31, (*shape[:3], outputs)).astype(np.int32)
         rows: RowsOf = lambda _, y: (y, y + 1)  # noqa: E731
         for part, start, activations in (("first", sums[0, 0, 0], (0,)), ("later", sums, (0, 2))):
             arrays, operator = (data, weight, start), "qconv2d_accumulate"
             yield KernelCase(f"{operator}-{part}-{name}", operator, qp.AccumulateParams(), arrays, activations, rows)
+
+
+def requantized_sums(rounding: str) -> Iterator[KernelCase]:
+    for name, shape, outputs in _SUMS:
+        rng = rng_of(name + rounding)
+        sums = rng.integers(-(2**31), 2**31, (*shape[:3], outputs)).astype(np.int32)
         multipliers, shifts = scales.quantize_multipliers(rng.uniform(1e-9, 1e-7, outputs))
         p = qp.RequantizeParams(int(rng.integers(-20, 20)), -100, 120, rounding)
+        rows: RowsOf = lambda _, y: (y, y + 1)  # noqa: E731
         yield KernelCase(f"requantize-{name}", "requantize", p, (sums, multipliers, shifts), rows_of=rows)
 
 
