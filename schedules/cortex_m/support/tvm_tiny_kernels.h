@@ -636,33 +636,35 @@ TINYML_INLINE void tinyml_mac_pair(int32_t* acc, int32_t pair, int32_t w) {
 #if TINYML_ARMV6M
 /*
  * Both sums are the halves of one word. The upper half lacks 1 where the lower is negative, and the bit that the shift
- * drops last says so: it is the carry that ADCS adds.
+ * drops last says so: it is the carry that ADCS adds. The words themselves add up, modulo 2**32, to
+ * sum = a0 + a1 * 2**16, from which a0 follows at the end.
  */
 #define TINYML_PAIRS_STEP(i, j)                                                                    \
     "ldmia %[x]!, {r2, r3}\n\tmovs r4, #" #i "\n\tldrsb r4, [%[w], r4]\n\t"                        \
     "movs r5, #" #j "\n\tldrsb r5, [%[w], r5]\n\tmuls r4, r2\n\tmuls r5, r3\n\t"                    \
-    "adds r4, r5\n\tsxth r5, r4\n\tadd %[a0], r5\n\tasrs r4, #16\n\tadcs %[a1], r4\n\t"
+    "adds r4, r5\n\tadd %[sum], r4\n\tasrs r4, #16\n\tadcs %[a1], r4\n\t"
 
 TINYML_INLINE void tinyml_mac_pairs(int32_t* acc, const int8_t* pairs, const int8_t* w, int32_t n) {
-    int32_t a0 = acc[0], a1 = acc[1];
+    uint32_t sum = (uint32_t)acc[0] + ((uint32_t)acc[1] << 16);
+    int32_t a1 = acc[1];
     const int8_t* const end = pairs + (n >> 3) * 32;
     const int8_t* const all = pairs + (n >> 1) * 8;
     if (pairs != end) {
         __asm volatile(".syntax unified\n0:\n\t" TINYML_PAIRS_STEP(0, 1) TINYML_PAIRS_STEP(2, 3)
                            TINYML_PAIRS_STEP(4, 5) TINYML_PAIRS_STEP(6, 7)
                        "adds %[w], #8\n\tcmp %[x], %[end]\n\tbne 0b\n\t"
-                       : [x] "+l"(pairs), [w] "+l"(w), [a0] "+h"(a0), [a1] "+l"(a1)
+                       : [x] "+l"(pairs), [w] "+l"(w), [sum] "+h"(sum), [a1] "+l"(a1)
                        : [end] "h"(end)
                        : "r2", "r3", "r4", "r5", "cc", "memory");
     }
     while (pairs != all) {
         __asm volatile(".syntax unified\n\t" TINYML_PAIRS_STEP(0, 1)
-                       : [x] "+l"(pairs), [w] "+l"(w), [a0] "+h"(a0), [a1] "+l"(a1)
+                       : [x] "+l"(pairs), [w] "+l"(w), [sum] "+h"(sum), [a1] "+l"(a1)
                        :
                        : "r2", "r3", "r4", "r5", "cc", "memory");
         w += 2;
     }
-    acc[0] = a0;
+    acc[0] = (int32_t)(sum - ((uint32_t)a1 << 16));
     acc[1] = a1;
     if (n & 1) {
         tinyml_mac_pair(acc, *(const int32_t*)(const void*)pairs, *w);
