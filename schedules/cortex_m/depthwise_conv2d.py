@@ -13,6 +13,7 @@ from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv2d import schedule_conv
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
+from tvm_tiny.schedules.cortex_m.depthwise_taps import depthwise_taps
 from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.mve import mve_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_channels
@@ -45,6 +46,8 @@ class DepthwiseConv2D(CortexMScheduleRule):
         micro_kernel = mve_depthwise_conv2d(layer) if cpu.has_mve else None
         if micro_kernel is None and cpu.has_dsp:
             micro_kernel = dsp_depthwise_conv2d(layer, optimize)
+        if cpu.is_armv6m:
+            micro_kernel = depthwise_taps(layer)
         return micro_kernel or with_segment(partial(_write, layer))
 
 

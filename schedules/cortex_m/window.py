@@ -71,21 +71,25 @@ class Rows:
     vertical : the axis
     row_elements : elements of an input row
     index : which input of the kernel
+
+    Attributes
+    ----------
+    offsets : array of what ``offset`` gives
     """
 
     def __init__(self, builder: KernelBuilder, vertical: Axis, row_elements: int, index: int = 0) -> None:
         self.first, self.count = vertical.taps(builder.y)
         self.first = builder.bind("first_row", self.first)
         self.count = builder.bind("row_count", self.count)
-        self._offsets = builder.local("row_at", vertical.kernel)
+        self.offsets = builder.local("row_at", vertical.kernel)
         with builder.loop(vertical.kernel, "tap") as tap:
             row = vertical.origin(builder.y) + tap * vertical.dilation
             row = at_least(0, row) if vertical.before else row
-            builder.store(self._offsets, tap, builder.row_offset(index, row, row_elements))
+            builder.store(self.offsets, tap, builder.row_offset(index, row, row_elements))
 
     def offset(self, tap: Any) -> Any:
         """Offset of the row under vertical tap ``tap`` in the input buffer."""
-        return widen(self._offsets, tap)
+        return widen(self.offsets, tap)
 
 
 def row_cases(vertical: Axis, rows: Rows, tap: Any) -> tuple[Any, Any]:
