@@ -79,6 +79,7 @@ def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
             requantizer.zero_point,
             requantizer.clamp_min,
             requantizer.clamp_max,
+            requantizer.narrow,
         )
 
     split = split_columns(b, horizontal)

@@ -14,6 +14,9 @@ from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, value
 SMALL = 1 << 30
 """Bound of accumulators that may be doubled in int32."""
 
+NARROW = 1 << 20
+"""Bound of accumulators that eleven bits of a multiplier may multiply in int32."""
+
 
 @dataclass(frozen=True)
 class Requantizer:
@@ -50,6 +53,11 @@ class Requantizer:
         return finish
 
     @property
+    def narrow(self) -> int:
+        """1 where accumulators and multipliers may be multiplied in pieces, else 0."""
+        return int(self.bound < NARROW and bool((self.multiplier >= 0).all()))
+
+    @property
     def small_table(self) -> NDArray[np.int32] | None:
         """[O, 2] or, where all are equal, [1, 2]: multiplier and halvings of the ``_small`` helper, if it is exact."""
         least, small = _small_form(self.rounding, self.bound, self.shift, self.multiplier)
@@ -65,6 +73,9 @@ class Requantizer:
         return self._output(small, acc, int(self.multiplier[0]), max(least - shift, 0) if small else shift)
 
     def _output(self, small: bool, acc: Any, multiplier: Any, shift: Any) -> Any:
+        if small and self.rounding == "tflm":
+            clamp = (self.zero_point, self.clamp_min, self.clamp_max)
+            return value("tinyml_finish_tflm", acc, multiplier, shift, *clamp, self.narrow)
         if small:
             scaled = value(f"tinyml_requantize_{self.rounding}_small", acc, multiplier, shift, self.zero_point)
             return value("tinyml_clamp", scaled, self.clamp_min, self.clamp_max)

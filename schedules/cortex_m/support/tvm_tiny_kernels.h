@@ -229,6 +229,37 @@ TINYML_INLINE int32_t tinyml_requantize_tflm_small(int32_t x, int32_t multiplier
     return (((high + (high >> 31)) >> halvings) + (2 * zero_point + 1)) >> 1;
 }
 
+/*
+ * tinyml_requantize_tflm_small, then the clamp. narrow: |x| < 2**20, multiplier >= 0; Armv6-M, whose products have 32 bits,
+ * then takes the multiplier in pieces of 11, 11 and 9 bits; rounding down between them changes nothing. ASRS leaves the
+ * rounding bit in the carry. Where outputs below the zero point are clamped anyway, signs are all that negative x have.
+ */
+TINYML_INLINE int32_t tinyml_finish_tflm(int32_t x, int32_t multiplier, int32_t halvings, int32_t zero_point,
+                                         int32_t low, int32_t high, int narrow) {
+#if TINYML_ARMV6M
+    if (narrow) {
+        const uint32_t m = (uint32_t)multiplier;
+        int32_t t, sign = 0;
+        if (low == zero_point && x <= 0) {
+            return low;
+        }
+        t = x * (int32_t)(m & 2047U) >> 11;
+        t = (x * (int32_t)(m << 10 >> 21) + t) >> 11;
+        t += x * (int32_t)(m >> 22);
+        if (low != zero_point) {
+            /* That of t before rounding: of -1 and 0 it makes the same output. */
+            sign = t >> 31;
+        }
+        __asm(".syntax unified\n\tasrs %0, #9\n\tadcs %0, %1" : "+l"(t) : "l"(sign) : "cc");
+        t = ((t >> halvings) + (2 * zero_point + 1)) >> 1;
+        t = t < high ? t : high;
+        return low == zero_point || t > low ? t : low;
+    }
+#endif
+    (void)narrow;
+    return tinyml_clamp(tinyml_requantize_tflm_small(x, multiplier, halvings, zero_point), low, high);
+}
+
 /* tinyml_requantize_single for shift = -2 - halvings, halvings >= 0; then + zero_point. */
 TINYML_INLINE int32_t tinyml_requantize_single_small(int32_t x, int32_t multiplier, int32_t halvings,
                                                      int32_t zero_point) {
@@ -930,27 +961,24 @@ TINYML_INLINE void tinyml_mac_taps(int32_t* acc, const tinyml_tap* taps, int32_t
 /* One output of all channels. next: from a channel's multiplier and halvings to the next one's, 0 or 2. */
 TINYML_SHARED void tinyml_depthwise_output(int8_t* out, const void* taps, int32_t n, const int32_t* bias,
                                            const int32_t* scale, int32_t next, int32_t channels, int32_t zero_point,
-                                           int32_t low, int32_t high) {
+                                           int32_t low, int32_t high, int narrow) {
     const tinyml_tap* const tap = (const tinyml_tap*)taps;
     int32_t acc[2], c, i;
     for (c = 0; c + 1 < channels; c += 2) {
         acc[0] = bias[c];
         acc[1] = bias[c + 1];
         tinyml_mac_taps(acc, tap, n, c);
-        acc[0] = tinyml_requantize_tflm_small(acc[0], scale[0], scale[1], zero_point);
+        out[c] = (int8_t)tinyml_finish_tflm(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
         scale += next;
-        acc[1] = tinyml_requantize_tflm_small(acc[1], scale[0], scale[1], zero_point);
+        out[c + 1] = (int8_t)tinyml_finish_tflm(acc[1], scale[0], scale[1], zero_point, low, high, narrow);
         scale += next;
-        out[c] = (int8_t)tinyml_clamp(acc[0], low, high);
-        out[c + 1] = (int8_t)tinyml_clamp(acc[1], low, high);
     }
     if (c < channels) {
         acc[0] = bias[c];
         for (i = 0; i < n; ++i) {
             acc[0] += tap[i].x[c] * tap[i].w[c];
         }
-        acc[0] = tinyml_requantize_tflm_small(acc[0], scale[0], scale[1], zero_point);
-        out[c] = (int8_t)tinyml_clamp(acc[0], low, high);
+        out[c] = (int8_t)tinyml_finish_tflm(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
     }
 }
 
