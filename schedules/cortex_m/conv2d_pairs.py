@@ -20,6 +20,9 @@ from tvm_tiny.schedules.cortex_m.window import Rows, row_cases
 _FREE_SCRATCH = 512
 """Bytes of working memory that are always worth it."""
 
+_QUAD_SCRATCH = 1024
+"""Bytes of working memory up to which four pixels share a weight's load."""
+
 
 def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
     """The kernel, or None where it is not exact or takes more memory than half of what the layer holds anyway."""
@@ -28,14 +31,14 @@ def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
     if p.groups != 1 or horizontal.dilation != 1 or horizontal.outputs < 2 or layer.weight.min() < -127:
         return None
     held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * outputs
-    if _scratch_bytes(layer) > max(_FREE_SCRATCH, held // 2):
+    if _scratch_bytes(layer, 1) > max(_FREE_SCRATCH, held // 2):
         return None
     return with_segment(partial(_write, layer))
 
 
-def _scratch_bytes(layer: ConvLayer) -> int:
+def _scratch_bytes(layer: ConvLayer, pairs: int) -> int:
     _, kernel_h, kernel_w, channels = layer.weight.shape
-    return int((4 * kernel_h + 2) * kernel_w * channels)
+    return int((4 * pairs * kernel_h + 2) * kernel_w * channels)
 
 
 def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
@@ -49,54 +52,68 @@ def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
     weights = b.constant("weight", layer.weight)
     biases = b.constant("bias", fold_zero_point(layer.bias, layer.weight, p.input_zero_point))
     finish = layer.requantizer.declare(b)
-    work = b.scratch("work", _scratch_bytes(layer), "int8")
+    quads = horizontal.outputs >= 4 and _scratch_bytes(layer, 2) <= _QUAD_SCRATCH
+    work = b.scratch("work", _scratch_bytes(layer, 1 + quads), "int8")
+    lines = 4 * length * (1 + quads)
     rows = Rows(b, vertical, horizontal.size * channels)
 
-    def gather(pixel: Any, second: Any) -> None:
-        """The windows of ``pixel`` and ``pixel + second``; there is one pixel only where second is 0."""
+    def gather(pixel: Any, second: Any, pair: int, every: int) -> None:
+        """The windows of ``pixel`` and ``pixel + second``, one pixel only where second is 0: words of ``every``."""
         step = second * horizontal.stride
         column = horizontal.origin(pixel)
         whole: Any = True
         if horizontal.has_border:
             whole = tirx.all(column >= 0, column + step <= horizontal.size - horizontal.kernel)
         with b.loop(vertical.kernel, "tap") as tap:
-            to = address(work, tap * run * 4)
+            to = address(work, tap * run * 4 * every + 4 * pair)
             inside, outside = row_cases(vertical, rows, tap)
             with b.when(inside):
                 with b.when(whole):
                     source = address(data, rows.offset(tap) + column * channels)
-                    b.call("tinyml_pair_rows", to, source, step * channels, run)
+                    b.call("tinyml_pair_rows", to, every, source, step * channels, run)
                 with b.when(False if whole is True else tirx.Not(whole)):
                     for i, at in enumerate((pixel, pixel + second)):
                         first, count = horizontal.taps(at)
                         count = at_least(0, count)
                         source = address(data, rows.offset(tap) + (horizontal.origin(at) + first) * channels)
                         after = run - (first + count) * channels
-                        line = address(work, 4 * length + i * run)
+                        line = address(work, lines + i * run)
                         b.call(
                             "tinyml_gather", line, source, first * channels, count * channels, after, p.input_zero_point
                         )
-                    b.call("tinyml_pair_rows", to, address(work, 4 * length), run, run)
+                    b.call("tinyml_pair_rows", to, every, address(work, lines), run, run)
             with b.when(outside):
-                b.call("tinyml_pair_fill", to, p.input_zero_point, run)
+                b.call("tinyml_pair_fill", to, every, p.input_zero_point, run)
+
+    def compute(pixel: Any, second: Any, pairs: int) -> None:
+        """``pairs`` pairs of neighbours from ``pixel`` on; ``second`` as for ``gather``."""
+        for i in range(pairs):
+            gather(pixel + 2 * i, second, i, pairs)
+        helper = "tinyml_mac_quads" if pairs == 2 else "tinyml_mac_pairs"
+        with b.loop(outputs, "channel") as channel:
+            acc = b.local("acc", 2 * pairs)
+            for i in range(2 * pairs):
+                b.store(acc, i, biases[channel])
+            b.call(helper, address(acc, 0), address(work, 0), address(weights, channel * length), length)
+            for i in range(2 * pairs):
+                b.store(acc, i, finish(acc[i], channel))
+            for i in range(2 * pairs):
+                at = pixel + i // 2 * 2 + (second if i % 2 else 0)
+                b.store(out, at * outputs + channel, acc[i])
 
     first, behind = b.columns(horizontal.outputs)
     count = behind - first
+    if quads:
+        fours = count // 4 if isinstance(count, int) else b.bind("fours", tirx.truncdiv(count, 4))
+        with b.loop(fours, "quad") as quad:
+            compute(b.bind("pixel", as_expr(first) + quad * 4), 1, 2)
+        first, count = first + 4 * fours, count - 4 * fours
     groups = (count + 1) // 2 if isinstance(count, int) else tirx.truncdiv(count + 1, 2)
     with b.loop(groups, "pair") as pair:
         pixel = b.bind("pixel", as_expr(first) + pair * 2)
         # The last of an odd number is made twice.
         second = 1 if isinstance(count, int) and count % 2 == 0 else b.bind("second", _is_pair(pixel, behind))
-        gather(pixel, second)
-        with b.loop(outputs, "channel") as channel:
-            acc = b.local("acc", 2)
-            for i in range(2):
-                b.store(acc, i, biases[channel])
-            b.call("tinyml_mac_pairs", address(acc, 0), address(work, 0), address(weights, channel * length), length)
-            for i in range(2):
-                b.store(acc, i, finish(acc[i], channel))
-            b.store(out, pixel * outputs + channel, acc[0])
-            b.store(out, (pixel + second) * outputs + channel, acc[1])
+        compute(pixel, second, 1)
     return b.finish(layer.name, macs=layer.macs)
 
 
