@@ -976,27 +976,23 @@ TINYML_INLINE void tinyml_advance_taps(void* taps, int32_t first, int32_t n, int
 TINYML_INLINE void tinyml_mac_taps(int32_t* acc, const tinyml_tap* taps, int32_t n, int32_t c) {
 #if TINYML_ARMV6M
     int32_t a0 = acc[0], a1 = acc[1];
-    const tinyml_tap* const threes = taps + n / 3 * 3;
-    const tinyml_tap* const end = taps + n;
     /* LDMIA takes registers in rising order. */
     register const int8_t* x __asm("r2");
     register const int8_t* w __asm("r3");
     int32_t p, q;
-    while (taps != end) {
-        if (taps != threes) {
-            __asm volatile(".syntax unified\n0:\n\t" TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR
-                           "cmp %[t], %[end]\n\tbne 0b\n\t"
-                           : [t] "+&l"(taps), [a0] "+&h"(a0), [a1] "+&h"(a1), [x] "=&l"(x), [w] "=&l"(w),
-                             [p] "=&l"(p), [q] "=&l"(q)
-                           : [c] "l"(c), [d] "l"(c + 1), [end] "h"(threes)
-                           : "cc", "memory");
-        } else {
-            __asm volatile(".syntax unified\n\t" TINYML_TAP_PAIR
-                           : [t] "+&l"(taps), [a0] "+&h"(a0), [a1] "+&h"(a1), [x] "=&l"(x), [w] "=&l"(w),
-                             [p] "=&l"(p), [q] "=&l"(q)
-                           : [c] "l"(c), [d] "l"(c + 1)
-                           : "cc", "memory");
-        }
+    if (n == 9) {
+        __asm volatile(".syntax unified\n\t" TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR
+                           TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR TINYML_TAP_PAIR
+                       : [t] "+&l"(taps), [a0] "+&h"(a0), [a1] "+&h"(a1), [x] "=&l"(x), [w] "=&l"(w),
+                         [p] "=&l"(p), [q] "=&l"(q)
+                       : [c] "l"(c), [d] "l"(c + 1)
+                       : "cc", "memory");
+    } else {
+        __asm volatile(".syntax unified\n0:\n\t" TINYML_TAP_PAIR "cmp %[t], %[end]\n\tbne 0b\n\t"
+                       : [t] "+&l"(taps), [a0] "+&h"(a0), [a1] "+&h"(a1), [x] "=&l"(x), [w] "=&l"(w),
+                         [p] "=&l"(p), [q] "=&l"(q)
+                       : [c] "l"(c), [d] "l"(c + 1), [end] "h"(taps + n)
+                       : "cc", "memory");
     }
     acc[0] = a0;
     acc[1] = a1;
