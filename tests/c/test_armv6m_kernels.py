@@ -1,4 +1,4 @@
-"""Convolutions of Armv6-M, two pixels in a word: the C twin on the host against the NumPy reference, byte for byte."""
+"""Convolutions of Armv6-M: the C twins of assembly on the host against the NumPy reference, byte for byte."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.kernel_case import rng_of
 from tests.kernel_cases import all_cases
@@ -15,10 +16,15 @@ from tests.segments import segments_of
 CPU = "cortex-m0plus"
 
 
-def test_two_pixels_in_a_word(tmp_path: Path) -> None:
-    cases = [(case, case.kernel_call(CPU)) for case in all_cases() if case.op == "qconv2d"]
-    pairs = [(case, call) for case, call in cases if "tinyml_mac_pairs" in str(call.kernel.func)]
-    assert len(cases) > len(pairs) > len(cases) // 4
+@pytest.mark.parametrize(
+    ("op", "helper"), [("qconv2d", "tinyml_mac_pairs"), ("qdepthwise_conv2d", "tinyml_depthwise_output")]
+)
+def test_kernels_with_assembly(op: str, helper: str, tmp_path: Path) -> None:
+    cases = [(case, case.kernel_call(CPU)) for case in all_cases() if case.op == op]
+    pairs = [(case, call) for case, call in cases if helper in str(call.kernel.func)]
+    assert len(cases) > len(pairs) > len(cases) // 5
+    # Four pixels at once, where they pay.
+    assert op != "qconv2d" or any("tinyml_mac_quads" in str(call.kernel.func) for _, call in pairs)
     library = KernelLibrary([call for _, call in pairs], tmp_path)
     for i, (case, _) in enumerate(pairs):
         np.testing.assert_array_equal(library.run(i)[0], case.expected, case.name)

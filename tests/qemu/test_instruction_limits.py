@@ -29,6 +29,33 @@ MEASURED = {
     ("resnet8_int8", "qemu-m7"): 11_588_528,
     ("vww96_int8", "qemu-m7"): 4_835_379,
 }
+# Cores without SIMD instructions, one inference.
+MEASURED_SMALL = {
+    ("kws_int8", "qemu-m3"): 8_463_507,
+    ("resnet8_int8", "qemu-m3"): 37_374_988,
+    ("vww96_int8", "qemu-m3"): 13_649_196,
+    ("kws_int8", "rp2040"): 11_605_986,
+    ("resnet8_int8", "rp2040"): 46_883_809,
+    ("vww96_int8", "rp2040"): 19_891_084,
+}
+PER_MAC = 4.5
+# Half of the instructions of these are for layers of few products per output.
+ABOVE_PER_MAC = {("vww96_int8", "rp2040")}
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize(("model", "board"), list(MEASURED_SMALL))
+def test_instructions_per_product(model: str, board: str, shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+    vectors = np.load(shared_file(f"vectors/{model}.npz"))
+    archive = compile_model(shared_file(f"models/{model}.tflite"), f"tinyml/{board}").export(tmp_path / "model.tar")
+    result = run_model(archive, device="qemu", inputs={"inputs": vectors["inputs"][:1]})
+    (output,) = result.outputs.values()
+    np.testing.assert_array_equal(output, vectors["outputs"][:1], strict=True)
+    report = result.report
+    assert report.instructions is not None
+    assert report.instructions <= MEASURED_SMALL[model, board] * MARGIN
+    below = report.instructions <= PER_MAC * report.to_dict()["executed_macs"]
+    assert below != ((model, board) in ABOVE_PER_MAC)
 
 
 @pytest.mark.qemu
