@@ -75,7 +75,7 @@ class Requantizer:
     def _output(self, small: bool, acc: Any, multiplier: Any, shift: Any) -> Any:
         if small and self.rounding == "tflm":
             clamp = (self.zero_point, self.clamp_min, self.clamp_max)
-            return value("tinyml_finish_tflm", acc, multiplier, shift, *clamp, self.narrow)
+            return value("tinyml_requantize_tflm_clamped", acc, multiplier, shift, *clamp, self.narrow)
         if small:
             scaled = value(f"tinyml_requantize_{self.rounding}_small", acc, multiplier, shift, self.zero_point)
             return value("tinyml_clamp", scaled, self.clamp_min, self.clamp_max)

@@ -49,10 +49,10 @@ def test_unpadded_layers_share_a_function_whatever_their_input_zero_point() -> N
 @pytest.mark.parametrize(
     ("change", "helper"),
     [
-        ({}, "tinyml_requantize_tflm_small"),
+        ({}, "tinyml_requantize_tflm_clamped"),
         ({"shift": np.zeros(8, np.int32)}, "tinyml_requantize_tflm"),
         ({"bias": np.full(8, 2**30, np.int32)}, "tinyml_requantize_tflm"),
-        ({"multiplier": np.zeros(8, np.int32), "shift": np.zeros(8, np.int32)}, "tinyml_requantize_tflm_small"),
+        ({"multiplier": np.zeros(8, np.int32), "shift": np.zeros(8, np.int32)}, "tinyml_requantize_tflm_clamped"),
     ],
     ids=["usual", "shift-0", "huge-bias", "zero-multiplier"],
 )

@@ -234,7 +234,7 @@ TINYML_INLINE int32_t tinyml_requantize_tflm_small(int32_t x, int32_t multiplier
  * then takes the multiplier in pieces of 11, 11 and 9 bits; rounding down between them changes nothing. ASRS leaves the
  * rounding bit in the carry. Where outputs below the zero point are clamped anyway, signs are all that negative x have.
  */
-TINYML_INLINE int32_t tinyml_finish_tflm(int32_t x, int32_t multiplier, int32_t halvings, int32_t zero_point,
+TINYML_INLINE int32_t tinyml_requantize_tflm_clamped(int32_t x, int32_t multiplier, int32_t halvings, int32_t zero_point,
                                          int32_t low, int32_t high, int narrow) {
 #if TINYML_ARMV6M
     if (narrow) {
@@ -1016,9 +1016,9 @@ TINYML_SHARED void tinyml_depthwise_output(int8_t* out, const void* taps, int32_
         acc[0] = bias[c];
         acc[1] = bias[c + 1];
         tinyml_mac_taps(acc, tap, n, c);
-        out[c] = (int8_t)tinyml_finish_tflm(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
+        out[c] = (int8_t)tinyml_requantize_tflm_clamped(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
         scale += next;
-        out[c + 1] = (int8_t)tinyml_finish_tflm(acc[1], scale[0], scale[1], zero_point, low, high, narrow);
+        out[c + 1] = (int8_t)tinyml_requantize_tflm_clamped(acc[1], scale[0], scale[1], zero_point, low, high, narrow);
         scale += next;
     }
     if (c < channels) {
@@ -1026,7 +1026,7 @@ TINYML_SHARED void tinyml_depthwise_output(int8_t* out, const void* taps, int32_
         for (i = 0; i < n; ++i) {
             acc[0] += tap[i].x[c] * tap[i].w[c];
         }
-        out[c] = (int8_t)tinyml_finish_tflm(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
+        out[c] = (int8_t)tinyml_requantize_tflm_clamped(acc[0], scale[0], scale[1], zero_point, low, high, narrow);
     }
 }
 
