@@ -48,7 +48,7 @@ def test_every_memory_of_a_board(tmp_path: Path) -> None:
     target = board(tmp_path, "everything", 400, STACK_AND_DATA_BYTES + 320)
     with pytest.raises(MemoryBudgetError, match="room in sram: 320 bytes") as raised:
         compile_model(demo.TFLITE, str(board(tmp_path, "little", 400, 320)))
-    assert raised.value.hints[0] == "memory outside the chip too: --allow external"
+    assert raised.value.hints[0] == "memory outside the chip too: --allow external; board 'little' has 65,536 bytes there"
     model = compile_model(demo.TFLITE, str(target), allow=["external"])
     arenas = {m["name"]: m["arena_bytes"] for m in model.report()["memories"]}
     assert list(arenas) == ["dtcm", "sram", "sdram"]
@@ -80,7 +80,7 @@ def test_every_memory_of_a_board(tmp_path: Path) -> None:
 def test_weights_in_ram_and_a_stack_that_takes_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "tight.toml"
     path.write_text(
-        "\n".join(line for line in board(tmp_path, "x", 8, 9728).read_text().splitlines() if "dtcm" not in line)
+        "\n".join(line for line in board(tmp_path, "x", 8, 10752).read_text().splitlines() if "dtcm" not in line)
     )
     model = compile_model(demo.TFLITE, str(path), weights="ram")
     archive = model.export(tmp_path / "model.tar")
@@ -93,7 +93,7 @@ def test_weights_in_ram_and_a_stack_that_takes_what_is_left(tmp_path: Path) -> N
     assert result.report.flash.weights_bytes >= result.report.ram.weights_bytes
     # Compiled for a roomy stack, run where there is less.
     less = tmp_path / "less.toml"
-    less.write_text(path.read_text().replace("9728", "7600"))
+    less.write_text(path.read_text().replace("10752", "7600"))
     folder = tmp_path / "less"
     run_model(archive, device="qemu", board=str(less), inputs={"inputs": tests["inputs"][:1]}, project_dir=folder)
     assert 1024 <= read_firmware(folder / "build/firmware.elf").sections[".model_stack"].size_bytes < 4096

@@ -36,7 +36,7 @@ def test_shared_models(model: str, shared_file: Callable[[str], Path], tmp_path:
     report = result.report
     assert report.ram.total_bytes is not None
     assert report.ram.total_bytes <= LIMITS[model]
-    assert report.executed_macs == report.macs
+    assert report.executed_macs <= report.macs  # less where channels are dead
 
 
 @pytest.mark.qemu

@@ -974,7 +974,7 @@ TINYML_INLINE void tinyml_advance_taps(void* taps, int32_t first, int32_t n, int
     "muls %[x], %[w]\n\tadd %[a1], %[x]\n\t"
 
 TINYML_INLINE void tinyml_mac_taps(int32_t* acc, const tinyml_tap* taps, int32_t n, int32_t c) {
-#if TINYML_ARMV6M
+#if TINYML_ARMV6M && defined(__OPTIMIZE__) /* without, gcc has no register for all that */
     int32_t a0 = acc[0], a1 = acc[1];
     /* LDMIA takes registers in rising order. */
     register const int8_t* x __asm("r2");
