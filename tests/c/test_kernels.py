@@ -94,8 +94,12 @@ def test_header_is_clean(compiler: str, tmp_path: Path, optional_tool: Callable[
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55"])
-def test_header_is_clean_for_core(cpu: str, tmp_path: Path, arm_gcc: list[str]) -> None:
-    _compile_header([*arm_gcc, *CPUS[cpu].gcc_flags], tmp_path)
+@pytest.mark.parametrize("level", ["-O0", "-Os", "-O2"])
+def test_header_is_clean_for_core(cpu: str, level: str, tmp_path: Path, arm_gcc: list[str]) -> None:
+    # Functions that nobody calls are compiled as well.
+    _compile_header(
+        [*arm_gcc, *CPUS[cpu].gcc_flags, level, "-fkeep-inline-functions", "-fkeep-static-functions"], tmp_path
+    )
 
 
 def _compile_header(compiler: list[str], folder: Path, *, is_cpp: bool = False) -> None:

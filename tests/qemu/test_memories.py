@@ -48,7 +48,8 @@ def test_every_memory_of_a_board(tmp_path: Path) -> None:
     target = board(tmp_path, "everything", 400, STACK_AND_DATA_BYTES + 320)
     with pytest.raises(MemoryBudgetError, match="room in sram: 320 bytes") as raised:
         compile_model(demo.TFLITE, str(board(tmp_path, "little", 400, 320)))
-    assert raised.value.hints[0] == "memory outside the chip too: --allow external; board 'little' has 65,536 bytes there"
+    hint = "memory outside the chip too: --allow external; board 'little' has 65,536 bytes there"
+    assert raised.value.hints[0] == hint
     model = compile_model(demo.TFLITE, str(target), allow=["external"])
     arenas = {m["name"]: m["arena_bytes"] for m in model.report()["memories"]}
     assert list(arenas) == ["dtcm", "sram", "sdram"]

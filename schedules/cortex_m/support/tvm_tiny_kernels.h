@@ -666,7 +666,14 @@ TINYML_INLINE void tinyml_mac_pair(int32_t* acc, int32_t pair, int32_t w) {
     acc[1] += ((pair - x0) >> 16) * w;
 }
 
-#if TINYML_ARMV6M
+/* gcc hands out too few registers without optimization, and none above r7 at -Os. */
+#if TINYML_ARMV6M && defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__)
+#define TINYML_ARMV6M_ASM 1
+#else
+#define TINYML_ARMV6M_ASM 0
+#endif
+
+#if TINYML_ARMV6M_ASM
 /*
  * Both sums are the halves of one word. The upper half lacks 1 where the lower is negative, and the bit that the shift
  * drops last says so: it is the carry that ADCS adds. The words themselves add up, modulo 2**32, to
@@ -974,7 +981,7 @@ TINYML_INLINE void tinyml_advance_taps(void* taps, int32_t first, int32_t n, int
     "muls %[x], %[w]\n\tadd %[a1], %[x]\n\t"
 
 TINYML_INLINE void tinyml_mac_taps(int32_t* acc, const tinyml_tap* taps, int32_t n, int32_t c) {
-#if TINYML_ARMV6M && defined(__OPTIMIZE__) /* without, gcc has no register for all that */
+#if TINYML_ARMV6M_ASM
     int32_t a0 = acc[0], a1 = acc[1];
     /* LDMIA takes registers in rising order. */
     register const int8_t* x __asm("r2");
