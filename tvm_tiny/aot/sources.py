@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import metadata, resources
 from typing import Any
@@ -13,6 +14,8 @@ from tvm_tiny.aot.weights import Home
 from tvm_tiny.ops import TirProgram
 
 KERNEL_HEADER = "tvm_tiny_kernels.h"
+
+_PART = re.compile(r'#include "(kernels/\w+\.h)"\n')
 
 
 def generate_sources(
@@ -72,10 +75,9 @@ def generate_sources(
         array_text(n, a, writable=weights[n].writable, section=weights[n].section) for n, a in program.constants.items()
     ]
     lib1 = environment.get_template("lib1.c.j2").render(constants=constants, definitions=definitions, **context)
-    kernel_header = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support", KERNEL_HEADER)
     return {
         f"{prefix}.h": environment.get_template("header.h.j2").render(**context),
-        KERNEL_HEADER: kernel_header.read_text(encoding="utf-8"),
+        KERNEL_HEADER: _kernel_header(),
         f"{module_name}_lib0.c": lib0,
         f"{module_name}_lib1.c": lib1,
     }
@@ -88,6 +90,16 @@ def _row_text(stream: Mapping[str, Any], tensor: Mapping[str, Any]) -> str:
     rest = [str(d) for i, d in enumerate(tensor["shape"]) if i != stream["axis"]]
     index = ", ".join("y" if i == stream["axis"] else ":" for i in range(len(tensor["shape"])))
     return f"Row y is {tensor['c_name']}[{index}]: {tensor['dtype']} [{', '.join(rest)}]."
+
+
+def _kernel_header() -> str:
+    """The support header with its parts in it: users add one file to their project."""
+    folder = resources.files("tvm_tiny.schedules").joinpath("cortex_m", "support")
+
+    def read(name: str) -> str:
+        return folder.joinpath(*name.split("/")).read_text(encoding="utf-8")
+
+    return _PART.sub(lambda include: read(include[1]), read(KERNEL_HEADER))
 
 
 def _workspace(memory: Mapping[str, Any]) -> dict[str, Any]:

