@@ -1,6 +1,17 @@
 """Kernels for Cortex-M: one rule per operator turns a call into TIR."""
 
-from tvm_tiny.schedules.cortex_m.rule import Optimize
+from tvm_tiny.schedules.choices import KERNEL, Choice, ChoiceError, Chooser, Decisions, Optimize, Value, combinations
 from tvm_tiny.schedules.select import RULES, select
 
-__all__ = ["RULES", "Optimize", "select"]
+__all__ = [
+    "KERNEL",
+    "RULES",
+    "Choice",
+    "ChoiceError",
+    "Chooser",
+    "Decisions",
+    "Optimize",
+    "Value",
+    "combinations",
+    "select",
+]

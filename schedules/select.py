@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, is_tinyml_call, op_name
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.accumulate import Accumulate, RequantizeSums
 from tvm_tiny.schedules.cortex_m.add import Add
 from tvm_tiny.schedules.cortex_m.conv2d import Conv2D
@@ -18,7 +19,7 @@ from tvm_tiny.schedules.cortex_m.mul import Mul
 from tvm_tiny.schedules.cortex_m.pool2d import Pool2D
 from tvm_tiny.schedules.cortex_m.quantize import Quantize
 from tvm_tiny.schedules.cortex_m.resize2d import Resize2D
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule
 from tvm_tiny.schedules.cortex_m.softmax import Softmax
 from tvm_tiny.schedules.cortex_m.transpose import Transpose, turns_planes
 from tvm_tiny.targets import Cpu
@@ -44,21 +45,23 @@ RULES: dict[str, CortexMScheduleRule] = {
 }
 
 
-def select(call: relax.Call, cpu: Cpu, optimize: Optimize = "speed") -> Kernel:
+def select(call: relax.Call, cpu: Cpu, choose: Chooser | None = None) -> Kernel:
     """The kernel of one operator call.
 
     Parameters
     ----------
     call : of an operator of ``relax.tinyml``, or of any Relax operator that TVM can legalize; normalized (it has a
         type), static shapes; arguments that are constants become constants of the kernel
-    optimize : what to prefer where fewer instructions take more code
+    choose : answers what rules leave open; by default what has the fewest instructions untuned
 
     Raises
     ------
     UnsupportedOperatorError : TVM has no implementation either
+    ChoiceError : ``choose`` has decisions that are not possible for this call
     """
+    choose = choose or Chooser()
     if is_tinyml_call(call):
-        return RULES[op_name(call)].apply(call, cpu, optimize)
+        return RULES[op_name(call)].apply(call, cpu, choose)
     if turns_planes(call):
-        return Transpose().apply(call, cpu, optimize)
-    return (RowMovement() if moves_rows(call) else Legalize()).apply(call, cpu, optimize)
+        return Transpose().apply(call, cpu, choose)
+    return (RowMovement() if moves_rows(call) else Legalize()).apply(call, cpu, choose)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tests.random_layers import RandomLayers
 from tvm_tiny.compiler import compile_model
 from tvm_tiny.measure import run_model
+from tvm_tiny.schedules import Chooser
 from tvm_tiny.schedules.cortex_m import conv2d, depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost
@@ -66,16 +67,17 @@ def _collect(samples: Samples, kind: str, seed: int, count: int, board: str) -> 
     if kind == "dense":
         _collect_dense(samples, run)
         return
-    name = {"conv": "dsp_conv2d", "depthwise": "dsp_depthwise_conv2d"}[kind]
+    name = {"conv": "dsp_conv2d", "depthwise": "dsp_depthwise_forms"}[kind]
     module = {"conv": conv2d, "depthwise": depthwise_conv2d}[kind]
     select = getattr(module, name)
 
-    def recorded(layer: ConvLayer) -> object:
+    def recorded(layer: ConvLayer, choose: Chooser) -> object:
         layers.append(layer)
-        kernel = select(layer)
-        if kernel is None:
+        made = select(layer, choose)
+        kernels = [make() for make in made.values()] if isinstance(made, dict) else [made]
+        if all(kernel is None for kernel in kernels):
             micro.pop(len(layers) - 1, None)
-        return kernel
+        return made
 
     with mock.patch.object(cost, "worth", worth), mock.patch.object(module, name, recorded):
         counts = run()

@@ -17,7 +17,7 @@ from tests.kernel_library import KernelCall, RowsOf, normalized_call
 from tvm_tiny.ops import make_call
 from tvm_tiny.quant import params as qp
 from tvm_tiny.quant import reference
-from tvm_tiny.schedules import Optimize, select
+from tvm_tiny.schedules import Chooser, Optimize, select
 from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.targets import CPUS
 
@@ -59,7 +59,7 @@ class KernelCase:
         inputs = tuple(self.arrays[i] for i in self.activations)
         output = (self.expected.shape, self.expected.dtype.name)
         with mock.patch.multiple(cost, worth=mock.DEFAULT, worth_dense=mock.DEFAULT):
-            return KernelCall(select(self.call, CPUS[cpu], optimize), inputs, (output,), self.rows_of)
+            return KernelCall(select(self.call, CPUS[cpu], Chooser(optimize)), inputs, (output,), self.rows_of)
 
 
 def rng_of(name: str) -> np.random.Generator:

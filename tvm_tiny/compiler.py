@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_tiny import aot, budget, frontend, passes, pipeline, planner
+from tvm_tiny import budget, frontend, passes, pipeline, planner
 from tvm_tiny.aot.c_names import check_module_name
-from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
-from tvm_tiny.aot.sources import generate_sources
-from tvm_tiny.aot.weights import place_weights
-from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError
+from tvm_tiny.emit import CompiledModel, emit
+from tvm_tiny.errors import OptionError
 from tvm_tiny.memories import WorkspacePool, divide, weight_homes
 from tvm_tiny.ops import Program
 from tvm_tiny.quant.params import ROUNDINGS
@@ -23,55 +20,11 @@ from tvm_tiny.usmp import take_usmp
 if TYPE_CHECKING:
     import tvm
 
+__all__ = ["FUSIONS", "OPTIMIZE", "CompiledModel", "compile_model"]
+
 # What a user says -> what the planner may do.
 OPTIMIZE = ("speed", "balanced", "size")
 FUSIONS: Mapping[str, planner.Fusion] = {"auto": "columns", "rows": "rows", "off": "off"}
-
-
-@dataclass(frozen=True)
-class CompiledModel:
-    """What compiling gives.
-
-    Parameters
-    ----------
-    module_name : part of the C names: ``tvmgen_<module_name>_run``
-    files : path in the Model Library Format archive -> content
-    metadata : ``metadata.json``
-    plan : where everything lies in the arena
-    board : what it was compiled for
-    """
-
-    module_name: str
-    files: Mapping[str, bytes]
-    metadata: Mapping[str, Any]
-    plan: planner.Plan
-    board: Board
-
-    def export(self, path: Path | str) -> Path:
-        """Write the Model Library Format archive; either the whole file appears or nothing.
-
-        Raises
-        ------
-        OutputError : the path is a folder or cannot be written
-        """
-        path = Path(path)
-        if path.is_dir():
-            raise OutputError(f"'{path}' is a folder; expected a file to write", hints=[f"try {path / 'model.tar'}"])
-        if path.exists() and not path.is_file():
-            raise OutputError(f"'{path}' is no regular file", hints=["choose another path with -o"])
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(aot.mlf_bytes(self.files))
-            partial.replace(path)
-        except OSError as e:
-            raise OutputError(f"'{path}' cannot be written: {e.strerror}", hints=["choose another path with -o"]) from e
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
-
-    def report(self) -> dict[str, Any]:
-        """Layers, MACs and bytes as known without running; ``tvm_tiny.measure.run_model`` measures the rest."""
-        return dict(self.metadata["modules"][self.module_name]["tinyml"])
 
 
 def compile_model(
@@ -187,16 +140,19 @@ def compile_model(
         plan = choice.plan
         budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, planning))
         planner.verify(plan)
-        tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
-        homes = place_weights(program, tir, weight_homes(board, plan, weights, allow, division))
-        info = tinyml_metadata(
-            model_name, board, pipeline.model_io(module), program, tir, plan, division.default, homes, optimize
+        homes = weight_homes(board, plan, weights, allow, division)
+        return emit(
+            program,
+            plan,
+            board,
+            module,
+            homes,
+            division.default,
+            options,
+            model=model_name,
+            module_name=module_name,
+            allow=allow,
         )
-        _check_flash(info, board, allow)
-        sources = generate_sources(tir, info, module_name, homes)
-    metadata = mlf_metadata(module_name, info)
-    files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
-    return CompiledModel(module_name, files, metadata, plan, board)
 
 
 def _variants(
@@ -273,18 +229,3 @@ def _pass_context(config: Mapping[str, Any]) -> Any:
             f"--pass-config {', '.join(f'{k}={v}' for k, v in config.items())}: TVM refuses it ({reason})",
             hints=["names and types are TVM's: tvm.transform.PassContext.list_configs()"],
         ) from e
-
-
-def _check_flash(info: Mapping[str, Any], board: Board, allow: Sequence[str]) -> None:
-    inside = sum(w["bytes"] for w in info["weights"] if w["in_ram"] or w["section"] is None)
-    outside = info["constants_bytes"] - inside
-    external = board.external_flash
-    if inside > board.flash_bytes or (external and outside > external.size_bytes):
-        hints = ["a board with more flash: tvmc targets"]
-        if external and "external" not in allow:
-            hints.insert(0, "flash outside the chip too: --allow external")
-        raise MemoryBudgetError(
-            f"'{info['model']}' has {info['constants_bytes']:,} bytes of weights; board '{board.name}' has "
-            f"{board.flash_bytes:,} bytes of flash",
-            hints=hints,
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import tvm
@@ -11,7 +10,7 @@ from tvm import relax
 
 from tvm_tiny import passes, planner, schedules
 from tvm_tiny.errors import OutputError
-from tvm_tiny.ops import ModelIo, Program, TirProgram, get_io, register_ops
+from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
 from tvm_tiny.targets import Board
 
 # Kernels take four channels at a time. Keeping no dead channel would save 0.4 % (vww96) to 0.8 % (mcunet_vww) of the
@@ -70,7 +69,10 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         for each in phase_passes:
             module = each(module)
         dump(phase, module)
-    select = partial(schedules.select, cpu=board.cpu, optimize=options.optimize)
+
+    def select(call: relax.Call) -> Kernel:
+        return schedules.select(call, board.cpu, schedules.Chooser(options.optimize))
+
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, passes.stream_input(program) if options.stream_input else program
 

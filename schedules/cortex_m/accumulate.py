@@ -9,10 +9,11 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import RequantizeParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, value, with_segment
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.packing import pack_runs
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, is_constant, shape_of, size_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, is_constant, shape_of, size_of, values_of
 from tvm_tiny.targets import Cpu
 
 CHANNELS = (4, 2, 1)
@@ -24,7 +25,7 @@ class Accumulate(CortexMScheduleRule):
 
     operators = ("qconv2d_accumulate",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         return with_segment(partial(_write, call))
 
 
@@ -33,7 +34,7 @@ class RequantizeSums(CortexMScheduleRule):
 
     operators = ("requantize",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: RequantizeParams = params_of(call)
         # Clamping before the zero point is added cannot overflow.
         low, high = p.clamp_min - p.output_zero_point, p.clamp_max - p.output_zero_point

@@ -9,12 +9,13 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.quant.params import AddParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, with_general_segment
 from tvm_tiny.schedules.cortex_m.dsp import dsp_add
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.mve import mve_add
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer, rescale
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -23,7 +24,7 @@ class Add(CortexMScheduleRule):
 
     operators = ("qadd", "qsub")
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: AddParams = params_of(call)
         name = op_name(call)
 

@@ -11,13 +11,14 @@ from tvm import relax, tirx
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv2d_pairs import conv2d_pairs
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.dsp import dsp_conv2d
 from tvm_tiny.schedules.cortex_m.mve import mve_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_runs
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, row_cases, split_columns
 from tvm_tiny.targets import Cpu
 
@@ -30,22 +31,25 @@ class Conv2D(CortexMScheduleRule):
 
     operators = ("qconv2d",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: Conv2DParams = params_of(call)
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         kernel_h, kernel_w = weight.shape[1:3]
         name = f"qconv2d_{kernel_h}x{kernel_w}" + stride_suffix(p.strides)
-        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift), cpu, optimize)
+        return schedule_conv(ConvLayer(name, p, shape_of(call.args[0]), weight, bias, multiplier, shift), cpu, choose)
 
 
-def schedule_conv(layer: ConvLayer, cpu: Cpu, optimize: Optimize) -> Kernel:
+def schedule_conv(layer: ConvLayer, cpu: Cpu, choose: Chooser) -> Kernel:
     """The kernel of a convolution."""
-    micro_kernel = mve_conv2d(layer) if cpu.has_mve else None
-    if micro_kernel is None and cpu.has_dsp:
-        micro_kernel = dsp_conv2d(layer, optimize)
+    makers: dict[str, Callable[[], Kernel | None]] = {}
+    if cpu.has_mve:
+        makers["mve"] = partial(mve_conv2d, layer, choose)
+    if cpu.has_dsp:
+        makers["dsp"] = partial(dsp_conv2d, layer, choose)
     if cpu.is_armv6m:
-        micro_kernel = conv2d_pairs(layer)
-    return micro_kernel or with_segment(partial(_write, layer))
+        makers["pairs"] = partial(conv2d_pairs, layer)
+    makers["general"] = lambda: with_segment(partial(_write, layer))
+    return choose.first(makers)
 
 
 def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,14 +11,15 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import Conv2DParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.conv2d import schedule_conv
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer, stride_suffix
 from tvm_tiny.schedules.cortex_m.depthwise_taps import depthwise_taps
-from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_conv2d
+from tvm_tiny.schedules.cortex_m.dsp import dsp_depthwise_forms
 from tvm_tiny.schedules.cortex_m.mve import mve_depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.packing import fold_zero_point, pack_channels
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, values_of
 from tvm_tiny.schedules.cortex_m.window import Rows, each_pixel
 from tvm_tiny.targets import Cpu
 
@@ -33,7 +35,7 @@ class DepthwiseConv2D(CortexMScheduleRule):
 
     operators = ("qdepthwise_conv2d",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: Conv2DParams = params_of(call)
         weight, bias, multiplier, shift = (values_of(a) for a in call.args[1:])
         kernel_h, kernel_w, outputs = weight.shape
@@ -42,13 +44,16 @@ class DepthwiseConv2D(CortexMScheduleRule):
         as_conv = weight.transpose(2, 0, 1)[..., None]
         layer = ConvLayer(name, replace(p, groups=input_shape[3]), input_shape, as_conv, bias, multiplier, shift)
         if outputs != input_shape[3] or outputs == 1:
-            return schedule_conv(layer, cpu, optimize)
-        micro_kernel = mve_depthwise_conv2d(layer) if cpu.has_mve else None
-        if micro_kernel is None and cpu.has_dsp:
-            micro_kernel = dsp_depthwise_conv2d(layer, optimize)
+            return schedule_conv(layer, cpu, choose)
+        makers: dict[str, Callable[[], Kernel | None]] = {}
+        if cpu.has_mve:
+            makers["mve"] = partial(mve_depthwise_conv2d, layer, choose)
+        if cpu.has_dsp:
+            makers |= dsp_depthwise_forms(layer, choose)
         if cpu.is_armv6m:
-            micro_kernel = depthwise_taps(layer)
-        return micro_kernel or with_segment(partial(_write, layer))
+            makers["taps"] = partial(depthwise_taps, layer)
+        makers["general"] = lambda: with_segment(partial(_write, layer))
+        return choose.first(makers)
 
 
 def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:

@@ -16,9 +16,9 @@ from tvm.tirx import transform as tirx_transform
 
 from tvm_tiny.errors import UnsupportedOperatorError
 from tvm_tiny.ops import Kernel, op_name
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.rule import (
     CortexMScheduleRule,
-    Optimize,
     dtype_of,
     is_constant,
     shape_of,
@@ -79,7 +79,7 @@ class Legalize(CortexMScheduleRule):
 
     operators = ()
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         name = op_name(call)
         legalized = _legalize(call, name)
         n_arguments = len(legalized.arguments)

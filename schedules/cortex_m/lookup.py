@@ -8,9 +8,10 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import LookupParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, dtype_of, shape_of, values_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, dtype_of, shape_of, values_of
 from tvm_tiny.targets import Cpu
 
 
@@ -19,7 +20,7 @@ class Lookup(CortexMScheduleRule):
 
     operators = ("lookup",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: LookupParams = params_of(call)
         data, table_values = call.args
         middle = 128 if dtype_of(data) == "int8" else 0

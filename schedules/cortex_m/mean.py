@@ -11,9 +11,10 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import MeanParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, widen
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, size_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, size_of
 from tvm_tiny.schedules.cortex_m.sum_rows import sum_rows, worthwhile
 from tvm_tiny.targets import Cpu
 
@@ -26,7 +27,7 @@ class Mean(CortexMScheduleRule):
 
     operators = ("qmean",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: MeanParams = params_of(call)
         shape = shape_of(call.args[0])
         count = size_of(tuple(shape[axis] for axis in p.axes))

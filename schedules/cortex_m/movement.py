@@ -10,8 +10,9 @@ from tvm import relax, tirx
 
 from tvm_tiny.ops import Kernel, op_name
 from tvm_tiny.ops.movement import row_windows, slices_of
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, at_most, with_segment
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, dtype_of, shape_of, size_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, dtype_of, shape_of, size_of
 from tvm_tiny.targets import Cpu
 
 Shape = tuple[int, ...]
@@ -27,7 +28,7 @@ class RowMovement(CortexMScheduleRule):
 
     operators = ()
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         write = {"concat": _concat, "strided_slice": _strided_slice, "nn.pad": _pad}[op_name(call)]
         return with_segment(partial(write, call))
 

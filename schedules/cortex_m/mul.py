@@ -9,10 +9,11 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import MulParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
 from tvm_tiny.schedules.cortex_m.requantize import Requantizer
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -21,7 +22,7 @@ class Mul(CortexMScheduleRule):
 
     operators = ("qmul",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: MulParams = params_of(call)
         reach = [max(127 - z, 128 + z) for z in (p.a_zero_point, p.b_zero_point)]
         requantizer = Requantizer(

@@ -10,9 +10,10 @@ from tvm import relax, tirx
 from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.ops.registry import window_output
 from tvm_tiny.quant.params import PoolParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, blocks, value, widen, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import stride_suffix
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.schedules.cortex_m.sum_rows import sum_rows, worthwhile
 from tvm_tiny.schedules.cortex_m.window import Axis, Rows, each_pixel
 from tvm_tiny.targets import Cpu
@@ -26,7 +27,7 @@ class Pool2D(CortexMScheduleRule):
 
     operators = ("qavg_pool2d", "qmax_pool2d")
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: PoolParams = params_of(call)
         name = op_name(call)
         average = name == "qavg_pool2d"

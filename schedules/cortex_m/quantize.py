@@ -10,9 +10,10 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name, params_of
 from tvm_tiny.quant.params import QuantizeParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, as_expr, value
 from tvm_tiny.schedules.cortex_m.elementwise import elementwise
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -21,7 +22,7 @@ class Quantize(CortexMScheduleRule):
 
     operators = ("quantize", "dequantize")
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: QuantizeParams = params_of(call)
         if op_name(call) == "dequantize":
             return elementwise("dequantize", call.args, shape_of(call), "float32", _dequantize(p))

@@ -8,8 +8,9 @@ from tvm import relax
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import ResizeParams
 from tvm_tiny.quant.resize import bilinear_sources, nearest_sources
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, value, widen
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of
 from tvm_tiny.targets import Cpu
 
 
@@ -18,7 +19,7 @@ class Resize2D(CortexMScheduleRule):
 
     operators = ("qresize2d",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: ResizeParams = params_of(call)
         _, height, width, channels = shape_of(call.args[0])
         b = KernelBuilder("row")

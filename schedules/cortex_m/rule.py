@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import tvm
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_tiny.ops import Kernel
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.targets import Cpu
-
-Optimize = Literal["speed", "balanced", "size"]
-"""What to prefer where fewer instructions take more code."""
 
 
 class CortexMScheduleRule(ABC):
@@ -28,8 +26,13 @@ class CortexMScheduleRule(ABC):
     """Operator names as ``ops.op_name`` gives them."""
 
     @abstractmethod
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
-        """Make the kernel of ``call`` for ``cpu``."""
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
+        """Make the kernel of ``call`` for ``cpu``.
+
+        Raises
+        ------
+        ChoiceError : ``choose`` has decisions that are not possible for this call
+        """
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:

@@ -6,8 +6,9 @@ from tvm import relax
 
 from tvm_tiny.ops import Kernel, params_of
 from tvm_tiny.quant.params import SoftmaxParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, shape_of, size_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, shape_of, size_of
 from tvm_tiny.targets import Cpu
 
 
@@ -16,7 +17,7 @@ class Softmax(CortexMScheduleRule):
 
     operators = ("qsoftmax",)
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         p: SoftmaxParams = params_of(call)
         shape = shape_of(call.args[0])
         length = shape[-1]

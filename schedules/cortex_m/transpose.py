@@ -9,9 +9,10 @@ from typing import Any
 from tvm import relax
 
 from tvm_tiny.ops import Kernel, op_name
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, blocks, with_segment
 from tvm_tiny.schedules.cortex_m.mve.spread import FARTHEST, spread_function
-from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, Optimize, dtype_of, shape_of
+from tvm_tiny.schedules.cortex_m.rule import CortexMScheduleRule, dtype_of, shape_of
 from tvm_tiny.targets import Cpu
 
 TO_PIXELS = (0, 2, 3, 1)
@@ -34,7 +35,7 @@ class Transpose(CortexMScheduleRule):
 
     operators = ()
 
-    def apply(self, call: relax.Call, cpu: Cpu, optimize: Optimize) -> Kernel:
+    def apply(self, call: relax.Call, cpu: Cpu, choose: Chooser) -> Kernel:
         to_pixels = _axes(call) == TO_PIXELS
         image = shape_of(call if to_pixels else call.args[0])
         dtype = dtype_of(call)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tvm_tiny.quant.params import Conv2DParams
+from tvm_tiny.schedules import Chooser
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
-from tvm_tiny.schedules.cortex_m.dsp import cost, dsp_conv2d, dsp_depthwise_conv2d
+from tvm_tiny.schedules.cortex_m.dsp import cost, dsp_conv2d, dsp_depthwise_forms
 
 Pair = tuple[int, int]
 
@@ -47,8 +48,11 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_choice(name: str) -> None:
     layer, micro = CASES[name]
-    make = dsp_depthwise_conv2d if layer.params.groups > 1 else dsp_conv2d
-    assert (make(layer, "speed") is not None) == micro
+    choose = Chooser()
+    made = [dsp_conv2d(layer, choose)]
+    if layer.params.groups > 1:
+        made = [make() for make in dsp_depthwise_forms(layer, choose).values()]
+    assert any(kernel is not None for kernel in made) == micro
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,12 @@ def best_tile(kernel: tuple[int, int], stride: int) -> int:
         loads = -(-((t - 1) * stride + kernel[1]) // min(4, len(_FREE) - kernel[1] - t))
         return (pairs * (2 + loads + t * kernel[1]) + 18 + 4 * t) / t
 
-    return min(range(1, min(6, len(_FREE) - kernel[1])), key=cost)
+    return min(possible_tiles(kernel), key=cost)
+
+
+def possible_tiles(kernel: tuple[int, int]) -> tuple[int, ...]:
+    """Outputs of a tile for which there are registers."""
+    return tuple(range(1, min(6, len(_FREE) - kernel[1])))
 
 
 def row_function(name: str, layer: Depthwise) -> str:

@@ -18,6 +18,7 @@ dimensions, decided exactly here.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,13 @@ class LayerRequantization:
     uniform: bool = False
 
 
+Thresholds = tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=1 << 14)  # kernels are tried with several shifts, candidates of a layer one after the other
 def channel_thresholds(
     multiplier: int, shift: int, zero_point: int, clamp: tuple[int, int], reach: tuple[int, int], single: bool = False
-) -> list[tuple[int, int]]:
+) -> Thresholds:
     """Pairs (k, t), ascending: the output is at least k exactly when x >= t; only t inside ``reach`` (low, high].
 
     Parameters
@@ -72,7 +77,7 @@ def channel_thresholds(
     right, factor = max(-shift, 0), multiplier << max(shift, 0)
     pairs: list[tuple[int, int]] = []
     if factor == 0:
-        return pairs
+        return ()
     for k in range(clamp[0] + 1, clamp[1] + 1):
         steps = k - zero_point
         if single:
@@ -85,7 +90,7 @@ def channel_thresholds(
         t = -((-numerator) // factor)
         if reach[0] < t <= reach[1]:
             pairs.append((k, t))
-    return pairs
+    return tuple(pairs)
 
 
 def solve_layer(
@@ -166,7 +171,7 @@ def _tables(
     zero_point: int,
     clamp: tuple[int, int],
     single: bool,
-) -> list[tuple[int, list[tuple[int, int]]]]:
+) -> list[tuple[int, Thresholds]]:
     """Per channel the output at the least x and the thresholds above it."""
     tables = []
     for m, s, (least, most) in zip(multipliers.tolist(), shifts.tolist(), reach.tolist(), strict=True):
@@ -184,7 +189,7 @@ def _solve(
     reach: NDArray[np.integer],
     zero_point: int,
     clamp: tuple[int, int],
-    tables: list[tuple[int, list[tuple[int, int]]]],
+    tables: list[tuple[int, Thresholds]],
     scale_bits: int,
     positive: bool,
     zero_based: bool,

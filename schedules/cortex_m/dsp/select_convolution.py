@@ -6,18 +6,20 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny.ops import CFunction, Kernel
+from tvm_tiny.schedules.choices import ChoiceError, Chooser, Optimize
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
-from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import COMPACT_COLUMNS, Depthwise, best_tile
+from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import COMPACT_COLUMNS, Depthwise, best_tile, possible_tiles
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise_functions
 from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, reduction_order
 from tvm_tiny.schedules.cortex_m.dsp.gemm import GemmTile
@@ -30,13 +32,14 @@ from tvm_tiny.schedules.cortex_m.dsp.packing import (
 )
 from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, solve_layer
-from tvm_tiny.schedules.cortex_m.rule import Optimize
 
 _PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (4, 3, 2, 1), "size": (2, 1)}
 """Sizes of a tile, best first."""
 _UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
+_UNROLLED = (1, 2, 4, 8, 16)
 _STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,)}
 """Outputs of a depthwise convolution at a time, which all are unrolled."""
+_ALL_STRIPS = (32, 24, 16, 12, 8, 6, 4)
 _COPIED_STRIPS = (32, 16, 8, 4)
 _WIDEST_KERNEL = 10
 _CONV_SHIFTS, _DEPTHWISE_SHIFTS = (12, 8, 16, 4, 20), (8, 12, 4, 16, 20)
@@ -45,9 +48,15 @@ _MOST_BITS_LOST = 5
 """Of multipliers by a smaller shift; further away constants get rare."""
 _LARGEST_SIZE = 2**15 - 1
 
+Form = Literal["3x3", "any", "compact"]
 
-def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
-    """A convolution as a matrix product of a few pixels at a time."""
+
+def dsp_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
+    """A convolution as a matrix product of a few pixels at a time.
+
+    Choices: ``pixels`` of a tile, ``unroll`` (groups of four inputs per turn), ``strip`` (columns copied at a time).
+    """
+    optimize = choose.optimize
     p, (vertical, horizontal) = layer.params, layer.axes
     if p.groups != 1 or p.dilation != (1, 1) or vertical.kernel > HIGHEST_KERNEL or _too_large(layer):
         return None
@@ -62,9 +71,10 @@ def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         (vertical.before, horizontal.before),
         p.input_zero_point,
     )
-    possible = [
-        n for n in _PIXELS[optimize] if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET
+    reached = [
+        n for n in _PIXELS["speed"] if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET
     ]
+    possible = [n for n in _PIXELS[optimize] if n in reached]
     if not possible:
         return None
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)
@@ -72,10 +82,18 @@ def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     shapes = [replace(shape, pixels=n, strip=s) for n in possible if n > 1 for s in strips]
     # Tiles of one pixel read every weight for it: then rather more memory.
     smallest = replace(shape, pixels=min(2, possible[0]), strip=strips[-1])
-    shape = next((s for s in shapes if s.scratch_bytes <= limit), smallest)
-    terms = cost.conv_terms(layer, shape.pixels, shape.strip if shape.copied else 0)
-    if optimize != "size" and not cost.worth(layer, "conv", terms):
+    default = next((s for s in shapes if s.scratch_bytes <= limit), smallest)
+    terms = cost.conv_terms(layer, default.pixels, default.strip if default.copied else 0)
+    if not choose.forced and optimize != "size" and not cost.worth(layer, "conv", terms):
         return None
+    shape = replace(default, pixels=choose.pick("pixels", reached, default.pixels))
+    if shape.copied:
+        shape = replace(shape, strip=choose.pick("strip", strips, default.strip))
+    if shape.scratch_bytes > max(limit, default.scratch_bytes):
+        raise ChoiceError(f"tiles of {shape.pixels} pixels need {shape.scratch_bytes} bytes of scratch memory")
+    default_unroll = _UNROLL[optimize]
+    longest_turn = max(default_unroll, shape.window(1).groups)
+    unroll = choose.pick("unroll", [n for n in _UNROLLED if n <= longest_turn], default_unroll)
     flat = layer.weight.reshape(outputs, -1)[:, reduction_order(vertical.kernel, shape.run)]
     plan = _solve(layer, flat, _CONV_SHIFTS)
     stream = gemm_stream(flat, p.input_zero_point, plan) if plan else None
@@ -86,7 +104,7 @@ def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     if plan.zero_based:
         first, second = from_zero(*clamp)
         clamp, addend = (-128, 127), 0x101 * first + 0x1010000 * second
-    tile = GemmTile(shape.pixels, _UNROLL[optimize], plan.shift, *clamp, plan.zero_based, signed)
+    tile = GemmTile(shape.pixels, unroll, plan.shift, *clamp, plan.zero_based, signed)
     pair_bytes = outputs // 2 * 2 * (4 * shape.window(1).groups + (12 if signed else 8))
     constants = np.concatenate([shape.header(pair_bytes, addend), stream])
     return _kernel(
@@ -94,24 +112,54 @@ def dsp_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
     )
 
 
-def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
-    """A depthwise convolution, four channels at a time; every output at least the zero point."""
+def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kernel | None:
+    """A depthwise convolution, four channels at a time; every output at least the zero point.
+
+    Choices: ``strip`` (outputs at a time, all unrolled) and, for "any", ``tile`` (outputs of a pass over the taps).
+
+    Parameters
+    ----------
+    form : code for 3x3 kernels alone, for any kernel, or little code for any kernel
+    """
     p, (vertical, horizontal) = layer.params, layer.axes
-    channels, kernel = layer.input_shape[3], (vertical.kernel, horizontal.kernel)
+    channels, kernel, stride = layer.input_shape[3], (vertical.kernel, horizontal.kernel), horizontal.stride
     if p.dilation != (1, 1) or channels < CHANNELS or _too_large(layer):
         return None
     if kernel[1] > _WIDEST_KERNEL or kernel[0] > HIGHEST_KERNEL or not _always_inside(layer):
         return None
-    stride, tile = horizontal.stride, best_tile(kernel, horizontal.stride)
     small = kernel == (3, 3) and stride in (1, 2)
-    if optimize != "size" and not _worth_depthwise(layer, _STRIPS[optimize][0], None if small else tile):
+    best: Form = "compact" if choose.optimize == "size" else "3x3" if small else "any"
+    if (form == "3x3" and not small) or (form != best and not choose.forced):
+        return None
+    tile = best_tile(kernel, stride)
+    strips = _STRIPS[choose.optimize]
+    if form != "compact" and not choose.forced and not _worth_depthwise(layer, strips[0], None if small else tile):
         return None
     plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
     if plan is None or plan.form != "positive":
         return None
-    weight = layer.weight[..., 0].transpose(1, 2, 0)
     limits = (plan.shift, plan.low, plan.high, plan.zero_based)
-    limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
+    if form == "any":
+        tile = choose.pick("tile", possible_tiles(kernel), tile)
+
+    def micro(strip: int) -> Depthwise | Depthwise3x3:
+        if form == "3x3":
+            return Depthwise3x3(stride, strip, *limits)
+        return Depthwise(kernel, stride, strip, 1 if form == "compact" else tile, *limits, compact=form == "compact")
+
+    if form == "compact":
+        default, possible = COMPACT_COLUMNS // stride + 1, [COMPACT_COLUMNS // stride + 1]
+    else:
+        limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
+        default = next((s for s in strips if micro(s).scratch_bytes <= limit), strips[-1])
+        limit = max(limit, micro(default).scratch_bytes)
+        # Of strips that hold a whole row the shortest will do.
+        enough = min((s for s in _ALL_STRIPS if s >= horizontal.outputs), default=_ALL_STRIPS[0])
+        fitting = [s for s in _ALL_STRIPS if s <= enough and micro(s).scratch_bytes <= limit]
+        possible = sorted({default, *fitting})
+    chosen = micro(choose.pick("strip", possible, default))
+    if chosen.scratch_bytes > _LARGEST_SIZE:
+        return None
     shape = DepthwiseShape(
         (vertical.size, horizontal.size),
         channels,
@@ -120,17 +168,7 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         (vertical.before, horizontal.before),
         p.input_zero_point,
     )
-    micro: list[Depthwise | Depthwise3x3]
-    if optimize == "size":
-        strip = COMPACT_COLUMNS // stride + 1
-        micro = [Depthwise(kernel, stride, strip, 1, *limits, compact=True)]
-    elif small:
-        micro = [Depthwise3x3(stride, strip, *limits) for strip in _STRIPS[optimize]]
-    else:
-        micro = [Depthwise(kernel, stride, strip, tile, *limits) for strip in _STRIPS[optimize]]
-    chosen = next((m for m in micro if m.scratch_bytes <= limit), micro[-1])
-    if chosen.scratch_bytes > _LARGEST_SIZE:
-        return None
+    weight = layer.weight[..., 0].transpose(1, 2, 0)
     pack = depthwise_constants if isinstance(chosen, Depthwise) else depthwise3x3_constants
     constants = np.concatenate([shape.header(chosen), pack(weight, p.input_zero_point, plan).reshape(-1)])
     return _kernel(
@@ -140,6 +178,11 @@ def dsp_depthwise_conv2d(layer: ConvLayer, optimize: Optimize) -> Kernel | None:
         constants,
         chosen.scratch_bytes,
     )
+
+
+def dsp_depthwise_forms(layer: ConvLayer, choose: Chooser) -> dict[str, Callable[[], Kernel | None]]:
+    """Name of a kernel -> what makes it."""
+    return {f"dsp_{form}": partial(dsp_depthwise_conv2d, layer, choose, form) for form in get_args(Form)}
 
 
 def _worth_depthwise(layer: ConvLayer, strip: int, tile: int | None) -> bool:

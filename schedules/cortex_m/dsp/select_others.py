@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.quant import reference
 from tvm_tiny.quant.params import AddParams, DenseParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.add import add_function, solve_add
@@ -35,10 +36,14 @@ def dsp_dense(
     bias: NDArray[np.int32],
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
+    choose: Chooser,
 ) -> Kernel | None:
-    """A fully connected layer, row by row."""
+    """A fully connected layer, row by row.
+
+    Choice: ``prepared`` (whether the input is made into words first).
+    """
     outputs, length = weight.shape
-    if not cost.worth_dense(rows, length, outputs):
+    if not choose.forced and not cost.worth_dense(rows, length, outputs):
         return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
@@ -49,8 +54,8 @@ def dsp_dense(
     limits = (plan.shift, plan.low, plan.high, plan.zero_based, plan.form == "signed", plan.addend)
     layer = Dense(length, outputs, True, *limits, uniform=plan.uniform)
     # Preparing pays when several blocks of outputs read it.
-    if layer.scratch_bytes > scratch_limit(rows * length, rows * outputs) or length > LARGEST_OFFSET:
-        layer = replace(layer, prepared=False)
+    fits = layer.scratch_bytes <= scratch_limit(rows * length, rows * outputs) and length <= LARGEST_OFFSET
+    layer = replace(layer, prepared=choose.pick("prepared", (1, 0) if fits else (0,), int(fits)) == 1)
     product = c_function("dense", partial(dense_function, layer=layer))
     functions = [product]
     if layer.prepared:

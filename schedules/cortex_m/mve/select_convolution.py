@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_tiny.ops import CFunction, Kernel
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
@@ -31,6 +32,7 @@ LONGEST_STEP = 7
 """Words from one window to the next one's, whose distance is an immediate offset of at most 508 bytes."""
 
 _STRIPS = (16, 12, 8, 4)
+_GATHERED = (2, 4, 6, 8)
 
 _SHORT = 16
 """Columns of a short row."""
@@ -39,10 +41,13 @@ FEWEST, FEWEST_DEPTHWISE = 120, 75
 """Multiplications per row for which finding runs and rows pays: below, the general kernels take fewer instructions."""
 
 
-def mve_conv2d(layer: ConvLayer) -> Kernel | None:
-    """A convolution without groups and dilation."""
+def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
+    """A convolution without groups and dilation.
+
+    Choice: ``gathered`` (windows copied together at a time; 0 reads their rows in place).
+    """
     p, (vertical, horizontal) = layer.params, layer.axes
-    if p.groups != 1 or p.dilation != (1, 1) or _macs_per_row(layer) < FEWEST:
+    if p.groups != 1 or p.dilation != (1, 1) or (_macs_per_row(layer) < FEWEST and not choose.forced):
         return None
     channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
     solution = _solve(layer)
@@ -50,7 +55,10 @@ def mve_conv2d(layer: ConvLayer) -> Kernel | None:
         return None
     plan, vector = solution
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)
-    gathered = gathered_windows(kernel_h, kernel_w * channels, outputs, limit)
+    default = gathered_windows(kernel_h, kernel_w * channels, outputs, limit)
+    window = kernel_h * kernel_w * channels
+    several = [n for n in _GATHERED if kernel_h > 1 and n * window <= limit]
+    gathered = choose.pick("gathered", sorted({0, default, *several}), default)
     columns = ConvColumns(
         (vertical.size, horizontal.size),
         (kernel_h, kernel_w),
@@ -74,15 +82,18 @@ def mve_conv2d(layer: ConvLayer) -> Kernel | None:
     return _kernel("qconv2d", layer, [product, *whole], packed, columns.scratch_bytes)
 
 
-def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
-    """A depthwise convolution without dilation, of at least four channels."""
+def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
+    """A depthwise convolution without dilation, of at least four channels.
+
+    Choice: ``strip`` (columns that are transposed at a time).
+    """
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, (kernel_h, kernel_w) = layer.input_shape[3], layer.weight.shape[1:3]
     groups = -(-kernel_h // GROUP)
     step = horizontal.stride * groups
     if p.dilation != (1, 1) or channels < GROUP or kernel_w * groups > WORDS or step > LONGEST_STEP:
         return None
-    if _macs_per_row(layer) < FEWEST_DEPTHWISE:
+    if _macs_per_row(layer) < FEWEST_DEPTHWISE and not choose.forced:
         return None
     solution = _solve(layer, uniform=kernel_w * groups > GROUP)
     if solution is None:
@@ -102,13 +113,14 @@ def mve_depthwise_conv2d(layer: ConvLayer) -> Kernel | None:
         horizontal.outputs,
         _STRIPS[0],
     )
+    shapes = []
     for longest in _STRIPS:
         count = -(-horizontal.outputs // longest)
         strip = -(-horizontal.outputs // count)
         strip = strip if kernel.by_channels else min(-(-strip // GROUP) * GROUP, longest)
-        shape = replace(shape, strip=strip)
-        if shape.scratch_bytes <= limit:
-            break
+        shapes.append(replace(shape, strip=strip))
+    fitting = [s for s in shapes if s.scratch_bytes <= limit] or shapes[-1:]
+    shape = replace(shape, strip=choose.pick("strip", [s.strip for s in fitting], fitting[0].strip))
     arrays, words = depthwise_constants(layer.weight[..., 0].transpose(1, 2, 0), p.input_zero_point, plan)
     head = np.array([*shape.numbers, *vector.numbers[: OFFSETS - NUMBERS]], np.int32)
     packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])

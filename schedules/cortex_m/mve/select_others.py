@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tvm_tiny.ops import Kernel
 from tvm_tiny.quant.params import AddParams, DenseParams
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach
@@ -31,10 +32,11 @@ def mve_dense(
     bias: NDArray[np.int32],
     multiplier: NDArray[np.int32],
     shift: NDArray[np.int32],
+    choose: Chooser,
 ) -> Kernel | None:
     """A fully connected layer: rows are pixels."""
     outputs, length = weight.shape
-    if weight.size < FEWEST:
+    if weight.size < FEWEST and not choose.forced:
         return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
