@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +16,14 @@ from typing import Any
 from tvm import relax
 
 from tvm_tiny.errors import ArtifactError
-from tvm_tiny.schedules.choices import KERNEL, Chooser, Decisions
+from tvm_tiny.schedules.choices import KERNEL, Chooser, Decisions, Optimize
 from tvm_tiny.schedules.task import Task, parse_task, task_of
 from tvm_tiny.targets import Cpu
 
 FORMAT = 1
+RECORDS_FILE = "records.json"
+"""In the folder of a session."""
+
 FARTHEST = 1.0
 """How far, by ``Task.distance``, a shape may be from one that was measured: twice as many of one size."""
 
@@ -129,6 +133,45 @@ def shipped(cpu: str) -> Records | None:
     """The records that come with the package for a core; None where there are none."""
     path = resources.files("tvm_tiny.schedules").joinpath("records", f"{cpu}.json")
     return load_records(path) if path.is_file() else None
+
+
+def find_records(wanted: Path | str | Records | None, cpu: Cpu, optimize: Optimize) -> Records | None:
+    """The records that compiling for ``cpu`` goes by; warns where they are of other kernels or another core.
+
+    Parameters
+    ----------
+    wanted : a file, a folder of ``tvmc tune``, "shipped", or None
+
+    Raises
+    ------
+    ArtifactError : the file cannot be read or has no records
+    """
+    if wanted is None or (wanted == "shipped" and optimize != "speed"):
+        return None
+    if isinstance(wanted, Records):
+        records: Records | None = wanted
+    elif wanted == "shipped":
+        records = shipped(cpu.name)
+    else:
+        path = Path(wanted)
+        records = load_records(path / RECORDS_FILE if path.is_dir() else path)
+    if records is None:
+        return None
+    if records.cpu != cpu.name:
+        _warn(f"'{records.source}' was tuned for {records.cpu}, not for {cpu.name}: its records are not used")
+        return None
+    if records.stale:
+        _warn(f"'{records.source}' was tuned with other kernels than these: its records are not used; tune again")
+        return None
+    return records
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, StaleRecordsWarning, stacklevel=4)
+
+
+class StaleRecordsWarning(UserWarning):
+    """Tuning records that say nothing about what is being compiled."""
 
 
 @lru_cache

@@ -14,6 +14,7 @@ from tvm_tiny.errors import OptionError
 from tvm_tiny.memories import WorkspacePool, divide, weight_homes
 from tvm_tiny.ops import Program
 from tvm_tiny.quant.params import ROUNDINGS
+from tvm_tiny.schedules.records import Records, find_records
 from tvm_tiny.targets import Board, resolve
 from tvm_tiny.usmp import take_usmp
 
@@ -49,6 +50,7 @@ def compile_model(
     optimize: Any = "speed",
     patch: str | Sequence[str] = "auto",
     channel_tiles: str | Sequence[str] = "auto",
+    tuning_records: Path | str | Records | None = "shipped",
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -81,6 +83,8 @@ def compile_model(
         otherwise; "off": none
     optimize : "speed" takes the kernels with the fewest instructions, "size" those with the least code, "balanced" what
         is between
+    tuning_records : what ``tvmc tune`` wrote (its folder or file); "shipped": those of the package, where kernels are
+        taken for speed; None: kernels as they are taken untuned
     name : the model's name in reports; by default the file's
 
     Raises
@@ -115,7 +119,10 @@ def compile_model(
     )
     ir_folder = None if dump_ir is None else Path(dump_ir)
     tiles = _tiling(channel_tiles)
-    options = pipeline.Options(rounding, quantized_io, ir_folder, caller_io, stream_input, optimize, tiles or ())
+    records = find_records(tuning_records, board.cpu, optimize)
+    options = pipeline.Options(
+        rounding, quantized_io, ir_folder, caller_io, stream_input, optimize, tiles or (), records
+    )
     source = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
     with _pass_context(own_config):

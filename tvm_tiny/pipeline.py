@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tvm import relax
 from tvm_tiny import passes, planner, schedules
 from tvm_tiny.errors import OutputError
 from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
+from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import Board
 
 # Kernels take four channels at a time. Keeping no dead channel would save 0.4 % (vww96) to 0.8 % (mcunet_vww) of the
@@ -29,6 +31,7 @@ class Options:
     stream_input : the input comes row by row
     optimize : speed, balanced or size: what kernels prefer
     tiles : blocks that run in slices of their expanded channels
+    records : what tuning found out about layers
     """
 
     rounding: str = "tflm"
@@ -38,6 +41,7 @@ class Options:
     stream_input: bool = False
     optimize: schedules.Optimize = "speed"
     tiles: tuple[passes.ChannelTiles, ...] = ()
+    records: Records | None = None
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
@@ -71,7 +75,13 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         dump(phase, module)
 
     def select(call: relax.Call) -> Kernel:
-        return schedules.select(call, board.cpu, schedules.Chooser(options.optimize))
+        untuned = schedules.Chooser(options.optimize)
+        kernel = schedules.select(call, board.cpu, untuned)
+        tuned = options.records.chooser(call, board.cpu, untuned) if options.records else untuned
+        # A neighbour's decisions may not be possible here.
+        with contextlib.suppress(schedules.ChoiceError):
+            kernel = kernel if tuned is untuned else schedules.select(call, board.cpu, tuned)
+        return kernel
 
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, passes.stream_input(program) if options.stream_input else program

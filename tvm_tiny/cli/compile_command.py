@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_tiny.cli import microtvm_options, workspace_pools
-from tvm_tiny.cli.console import describe_gap, format_bytes, format_parts, progress, stdout_console
+from tvm_tiny.cli.console import describe_gap, format_bytes, format_parts, plain_warnings, progress, stdout_console
 from tvm_tiny.cli.output import check_output
 from tvm_tiny.errors import OptionError
 
@@ -56,6 +56,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         choices=("speed", "balanced", "size"),
         default="speed",
         help="what to prefer where fewer instructions take more code (%(default)s)",
+    )
+    parser.add_argument(
+        "--tuning-records",
+        default="shipped",
+        metavar="RECORDS",
+        help="folder or file that tvmc tune wrote; shipped: those of tvm-tiny; none: kernels untuned (%(default)s)",
     )
     parser.add_argument(
         "--caller-io",
@@ -142,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     pass_config = parse_pass_config(args.pass_config)
     check_output(args.output, "--output")
 
-    with progress(f"compiling {args.model.name}"):
+    with progress(f"compiling {args.model.name}"), plain_warnings():
         import tvm_tiny
         from tvm_tiny.targets import resolve
 
@@ -162,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             workspace_pools=pools,
             optimize=args.optimize,
+            tuning_records=None if args.tuning_records == "none" else args.tuning_records,
             patch=args.patch or "auto",
             channel_tiles=args.channel_tiles or "auto",
             ram=args.ram,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,22 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print our own warnings as users should see them: without the line of code that gave them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def plain(message: Any, category: type[Warning], *others: Any, **named: Any) -> None:
+            if category.__module__.startswith("tvm_tiny."):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *others, **named)
+
+        warnings.showwarning = plain
+        yield
 
 
 def format_bytes(n: int) -> str:

@@ -10,9 +10,29 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tvm_tiny.cli import compile_command, doctor, inspect_command, micro, plan_command, run_command, targets_command
+from tvm_tiny.cli import (
+    compile_command,
+    doctor,
+    inspect_command,
+    micro,
+    plan_command,
+    run_command,
+    targets_command,
+    tune_command,
+)
 from tvm_tiny.cli.microtvm_options import check_unknown
 from tvm_tiny.errors import TvmTinyError
+
+_COMMANDS = (
+    compile_command,
+    plan_command,
+    run_command,
+    tune_command,
+    micro,
+    inspect_command,
+    targets_command,
+    doctor,
+)
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -69,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show a traceback with an error"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (compile_command, plan_command, run_command, micro, inspect_command, targets_command, doctor):
+    for module in _COMMANDS:
         module.add_parser(commands, common)
     parser.set_defaults(refused=())
     return parser

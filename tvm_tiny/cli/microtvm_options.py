@@ -68,7 +68,6 @@ COMPILE_REFUSED = (
     Refused("--print-ir-after", "IR is not printed", _DUMP_HINT),
     Refused("--constant-pools*", "weights are const arrays in the C sources", _POOL_HINT),
     Refused("--target-*", "options of the target come from the board", _BOARD_HINT),
-    Refused("--tuning-records", "kernels are not tuned"),
 )
 RUN_REFUSED = (
     Refused("--rpc-*", "models run on this machine: natively, emulated, or on a board that is attached to it"),

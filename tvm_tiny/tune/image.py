@@ -19,7 +19,8 @@ from tvm import relax
 from tvm_tiny import passes, pipeline, planner, schedules
 from tvm_tiny.emit import emit
 from tvm_tiny.errors import MemoryBudgetError, RunError, ToolError
-from tvm_tiny.measure import Report, run_model
+from tvm_tiny.measure import run_model
+from tvm_tiny.measure.elf import read_firmware
 from tvm_tiny.memories import divide, weight_homes
 from tvm_tiny.ops import CFunction, IoTensor, Kernel, Layer, ModelIo, Program, op_name, params_of, with_io
 from tvm_tiny.quant import reference
@@ -51,12 +52,15 @@ class Measurement:
         not build, fit or run, alone in its image
     instructions : of an inference of the layer, counted; None unless ok, or where the device does not count
     cycles : modelled
-    code_bytes : of its C functions, without what it shares with nobody else known
+    code_bytes : of its functions; layers with the same kernel share them
+    seconds : on a board with a clock
     """
 
     status: str
     instructions: float | None = None
     cycles: float | None = None
+    code_bytes: int | None = None
+    seconds: float | None = None
     detail: str = ""
 
 
@@ -131,20 +135,21 @@ def _run(work: Sequence[tuple[relax.Call, Kernel]], board: Board, folder: Path, 
             module_name="tuning",
         )
     inputs = {f"x{i}_{j}": a for i, layer in enumerate(layers) for j, a in enumerate(layer.arrays)}
-    result = run_model(model.export(folder / "image.tar"), device="qemu", inputs=inputs, run_timeout_s=timeout_s)
-    return [
-        _measurement(
-            result.report, 2 * i, int(result.outputs[f"sum{i}"].reshape(-1)[0]) & 0xFFFFFFFF, by_call[call].checksum
-        )
-        for i, (call, _) in enumerate(work)
-    ]
-
-
-def _measurement(report: Report, index: int, found: int, expected: int) -> Measurement:
-    if found != expected:
-        return Measurement("wrong", detail=f"checksum {found:08x}, expected {expected:08x}")
-    layer = report.layers[index]
-    return Measurement("ok", layer.instructions, layer.modelled_cycles)
+    project = folder / f"project-{len(list(folder.iterdir()))}"
+    archive = model.export(folder / "image.tar")
+    result = run_model(archive, device="qemu", inputs=inputs, project_dir=project, run_timeout_s=timeout_s)
+    sizes = {name: s.size_bytes for name, s in read_firmware(project / "build" / "firmware.elf").symbols.items()}
+    names = [layer["kernel"] for layer in model.report()["layers"][::2]]
+    measurements = []
+    for i, ((call, kernel), name) in enumerate(zip(work, names, strict=True)):
+        found, expected = int(result.outputs[f"sum{i}"].reshape(-1)[0]) & 0xFFFFFFFF, by_call[call].checksum
+        if found != expected:
+            measurements.append(Measurement("wrong", detail=f"checksum {found:08x}, expected {expected:08x}"))
+            continue
+        code = sum(sizes.get(n, 0) for n in (name, *(f.name for f in kernel.c_functions)))
+        layer = result.report.layers[2 * i]
+        measurements.append(Measurement("ok", layer.instructions, layer.modelled_cycles, code))
+    return measurements
 
 
 class _Layer:

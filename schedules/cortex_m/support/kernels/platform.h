@@ -3,8 +3,13 @@
 #if defined(__GNUC__)
 #define TINYML_INLINE static inline __attribute__((always_inline, unused))
 #define TINYML_ALIGNED(n) __attribute__((aligned(n)))
-/* Kernels stay functions: inlined into the main loop they would share their registers with it. */
+/* Kernels stay functions: inlined into the main loop they would share their registers with it. And one function for
+ * all calls: what a kernel takes must not depend on who else is in the program. */
+#if defined(__clang__)
 #define TINYML_KERNEL __attribute__((noinline))
+#else
+#define TINYML_KERNEL __attribute__((noinline, noclone))
+#endif
 #else
 #define TINYML_INLINE static inline
 #define TINYML_ALIGNED(n)

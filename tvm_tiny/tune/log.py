@@ -1,0 +1,107 @@
+"""Everything a session has measured, on disk at once: a session that dies has lost nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tvm_tiny.errors import OutputError
+from tvm_tiny.schedules import Decisions
+from tvm_tiny.tune.image import Measurement
+
+FILE = "measurements.jsonl"
+
+Key = tuple[str, str, str, str]
+"""Task, core, device, decisions as JSON."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: a measurement, and of what.
+
+    kernels : ``records.fingerprint()`` when it was made
+    """
+
+    task: str
+    cpu: str
+    device: str
+    decisions: Decisions
+    measurement: Measurement
+
+    @property
+    def key(self) -> Key:
+        return (self.task, self.cpu, self.device, json.dumps(dict(self.decisions), sort_keys=True))
+
+
+class MeasurementLog:
+    """A file of entries, one per line, of today's kernels; lines of other kernels stay and do not count.
+
+    Parameters
+    ----------
+    folder : made if it is not there
+    kernels : ``records.fingerprint()``
+
+    Raises
+    ------
+    OutputError : the folder cannot be made or the file not be written
+    """
+
+    def __init__(self, folder: Path, kernels: str) -> None:
+        self.path, self._kernels = folder / FILE, kernels
+        self._entries: dict[Key, Entry] = {}
+        self.stale = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = self.path.read_bytes() if self.path.exists() else b""
+            self._file: IO[bytes] = self.path.open("ab")
+        except OSError as e:
+            raise OutputError(f"'{self.path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e
+        whole, _, rest = content.rpartition(b"\n")
+        for line in whole.splitlines():
+            self._take(line)
+        if rest:  # a line that was being written when the session died
+            os.truncate(self.path, len(content) - len(rest))
+
+    def _take(self, line: bytes) -> None:
+        try:
+            raw: dict[str, Any] = json.loads(line)
+            kernels = raw.pop("kernels")
+            entry = Entry(**{**raw, "measurement": Measurement(**raw["measurement"])})
+        except (ValueError, KeyError, TypeError):
+            return
+        if kernels == self._kernels:
+            self._entries[entry.key] = entry
+        else:
+            self.stale += 1
+
+    def __enter__(self) -> MeasurementLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def get(self, key: Key) -> Measurement | None:
+        entry = self._entries.get(key)
+        return None if entry is None else entry.measurement
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Write entries; they are on disk when this returns."""
+        text = b""
+        for entry in entries:
+            self._entries[entry.key] = entry
+            raw: Mapping[str, Any] = {**asdict(entry), "decisions": dict(entry.decisions), "kernels": self._kernels}
+            text += json.dumps(raw).encode() + b"\n"
+        try:
+            self._file.write(text)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            raise OutputError(f"'{self.path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e
+
+    def of_task(self, task: str, cpu: str, device: str) -> list[Entry]:
+        """All that was measured for a task."""
+        return [e for e in self._entries.values() if (e.task, e.cpu, e.device) == (task, cpu, device)]
