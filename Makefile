@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu random-layers bench docs system clean
+.PHONY: help demo test check lint test-qemu random-layers records bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -32,6 +32,9 @@ test-qemu: $(VENV)/.dev ## the tests on emulated boards
 
 random-layers: $(VENV)/.dev ## 200 random layers of every operator: exact, and no kernel slower than the general one
 	TVM_TINY_RANDOM_LAYERS=200 $(PYTEST) tests/qemu/test_every_shape.py
+
+records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/records/
+	$(BIN)/python -m tvm_tiny.tune.ship
 
 bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.md
 	$(BIN)/python -m tvm_tiny.bench
