@@ -9,6 +9,7 @@ from tvm_tiny.passes.fuse_lookup import FuseLookup
 from tvm_tiny.passes.hoist_transposes import HoistTransposes
 from tvm_tiny.passes.lower_qdq import LowerQdq
 from tvm_tiny.passes.lower_tir import lower_tir
+from tvm_tiny.passes.place_views import place_views
 from tvm_tiny.passes.plain_abi import UsePlainPointers
 from tvm_tiny.passes.quantized_io import QuantizedIo
 from tvm_tiny.passes.remove_dead_channels import RemoveDeadChannels
@@ -37,6 +38,7 @@ __all__ = [
     "find_tiles",
     "lower_tir",
     "parse_tiles",
+    "place_views",
     "reorder_program",
     "stream_input",
 ]

@@ -22,7 +22,8 @@ class Buffers:
         names = ["workspace", *(f"workspace_{i}" for i in range(1, len(plan.arenas)))]
         self._workspaces = [pointer(name, "uint8") for name in names]
         self._sizes = {name: max(1, a.size_bytes) for name, a in zip(names, plan.arenas, strict=True)}
-        self._roots = program.graph.view_roots()
+        # First tensor of a tensor's block, and bytes from there on; alone it is the tensor itself.
+        self._where = planner.view_places(program.graph)
         self._views: dict[tuple[str, str], tirx.Var] = {}  # (pointer name, dtype) -> buffer over it
         tensors = program.graph.tensors
         self._external = {
@@ -31,7 +32,7 @@ class Buffers:
             for i, t in enumerate(ids)
             if tensors[t].home is planner.Home.CALLER
         }
-        self._owner = {self._roots[t]: p for t, p in self._external.items()}
+        self._owner = {self._where[t][0]: (p, self._where[t][1]) for t, p in self._external.items()}
 
     def parameters(self) -> list[tirx.Var]:
         """Main's parameters: inputs and outputs that the caller owns, a workspace per memory."""
@@ -49,17 +50,20 @@ class Buffers:
     def address(self, stage: planner.PlannedStage, tensor: int, element: Any = 0) -> tirx.Expr:
         """Pointer to an element behind the first byte of a tensor (or of its ring) while ``stage`` runs."""
         info = self._program.graph.tensors[tensor]
-        owner = self._owner.get(self._roots[tensor])
-        if owner is not None:
-            return tirx.address_of(self._view(owner, info.dtype)[element])
-        place = stage.places.get(self._roots[tensor])
-        return self.at(info.dtype, place.offset if place else 0, element)  # None: a tensor without bytes
+        first, distance = self._where[tensor]
+        if first in self._owner:
+            owner, start = self._owner[first]
+            return tirx.address_of(self._view(owner, info.dtype)[(distance - start) // _itemsize(info) + element])
+        place = stage.places.get(first)
+        # Only tensors of a block have a place in other stages; what has none at all has no bytes.
+        offset = place.offset if place else self._plan.offset(first) or 0
+        return self.at(info.dtype, offset + distance, element)
 
     def row(self, stage: planner.PlannedStage, tensor: int, row: Any) -> tirx.Expr:
         """Pointer to a row of an image of one batch; of a planar one in the first plane."""
         info = self._program.graph.tensors[tensor]
-        itemsize = np.dtype(info.dtype).itemsize
-        place = stage.places.get(self._roots[tensor])
+        itemsize = _itemsize(info)
+        place = stage.places.get(self._where[tensor][0])
         if place is None or (place.layout.modulus == 1 and place.layout.inner):
             return self.address(stage, tensor, row * (info.row_bytes // info.planes // itemsize))
         layout = place.layout
@@ -70,7 +74,7 @@ class Buffers:
 
     def ring_rows(self, stage: planner.PlannedStage, tensor: int) -> int | None:
         """Rows of a tensor's ring; None where the whole tensor is there."""
-        place = stage.places.get(self._roots[tensor])
+        place = stage.places.get(self._where[tensor][0])
         return None if place is None else place.ring_rows
 
     def scratch(self, offset: int) -> tirx.Expr:
@@ -89,6 +93,10 @@ class Buffers:
             size = self._sizes.get(str(base.name), 1 << 30)
             self._views[key] = tirx.decl_buffer((size,), dtype, name=f"{base.name}_{dtype}", data=base)
         return self._views[key]
+
+
+def _itemsize(tensor: planner.Tensor) -> int:
+    return np.dtype(tensor.dtype).itemsize
 
 
 def pointer(name: str, dtype: str) -> tirx.Var:

@@ -13,6 +13,7 @@ from tvm import relax
 
 from tvm_tiny import planner
 from tvm_tiny.ops import Kernel, Layer, Program, get_dead_macs, op_name
+from tvm_tiny.ops.movement import shown_bytes
 from tvm_tiny.passes._windows import PLANES, split_cost, windows_of
 
 # Relax operators that give the same bytes another shape.
@@ -92,6 +93,7 @@ class _Extractor:
             macs=kernel.macs,
             segment_scratch_bytes=kernel.segment.scratch_bytes if kernel.segment is not None else None,
             whole_rows_only=kernel.segment is None,
+            shows=shown_bytes(value),
         )
         if kind is planner.Kind.ROWS:
             op = replace(op, split_cost=split_cost(op, shape[3], shape[1] * shape[2]))
@@ -143,12 +145,12 @@ class _Extractor:
 
     def _finish(self, results: tuple[int, ...]) -> tuple[int, ...]:
         """Give each result bytes of its own, the caller's where asked for; copy where they have an owner already."""
-        roots = planner.Graph(tuple(self._tensors), tuple(self._ops), ()).view_roots()
-        owned = {roots[t] for t, x in enumerate(self._tensors) if x.home is not planner.Home.ARENA}
+        where = planner.view_places(planner.Graph(tuple(self._tensors), tuple(self._ops), ()))
+        owned = {where[t][0] for t, x in enumerate(self._tensors) if x.home is not planner.Home.ARENA}
         outputs = []
         for t in results:
-            out = self._copy(t) if roots[t] in owned else t
-            owned.add(roots[t])
+            out = self._copy(t) if where[t][0] in owned else t
+            owned.add(where[t][0])
             if self._caller_io:
                 self._tensors[out] = replace(self._tensors[out], home=planner.Home.CALLER)
             outputs.append(out)

@@ -13,19 +13,19 @@ def reorder_program(program: Program, order: planner.Order) -> Program:
     """``program`` with its operators in the order that ``planner.find_order`` gives; views follow what they show."""
     ops = program.graph.ops
     calls = [i for i, op in enumerate(ops) if op.kind is not planner.Kind.VIEW]
-    views: dict[int, list[int]] = {}
-    for i, op in enumerate(ops):
-        if op.kind is planner.Kind.VIEW:
-            views.setdefault(op.inputs[0], []).append(i)
     made = {t for op in ops for t in op.outputs}
     given = [t for t in range(len(program.graph.tensors)) if t not in made]
     sequence: list[int] = []
+    there: set[int] = set()
 
     def follow(tensors: Sequence[int]) -> None:
+        there.update(tensors)
         for t in tensors:
-            for view in views.get(t, ()):
-                sequence.append(view)
-                follow(ops[view].outputs)
+            for reader in program.graph.consumers[t]:
+                view = ops[reader].kind is planner.Kind.VIEW and reader not in sequence
+                if view and there.issuperset(ops[reader].inputs):
+                    sequence.append(reader)
+                    follow(ops[reader].outputs)
 
     follow(given)
     for position in order.ops:

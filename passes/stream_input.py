@@ -32,7 +32,7 @@ def stream_input(program: Program) -> Program:
     given, seen = graph.tensors[tensor], plain.tensors[tensor]
     _check_readers(plain, tensor, given)
     tensors = list(graph.tensors)
-    tensors[tensor] = replace(seen, home=given.home, planes=1)
+    tensors[tensor] = replace(seen, home=given.home, planes=1, beside=None)
     streamed = planner.stream_input(planner.Graph(tuple(tensors), graph.ops, graph.outputs), tensor)
     layers = list(program.layers)
     first = next((i for i, size in enumerate(given.shape) if size > 1), 0)

@@ -48,7 +48,12 @@ class Builder:
         """A slice with steps; outside the image, where ``begin`` is negative or ``size`` large, is padding."""
         y = self.tensor(*size, self.tensors[x].pixel_bytes)
         rows, columns = (Window(1, s, -b) for b, s in zip(begin, steps, strict=True))
-        self.ops.append(Op(f"move{y}", Kind.ROWS, (x,), (y,), (rows,), (columns,)))
+        t = self.tensors[x]
+        steps = steps[0] if size[0] > 1 else 1, steps[1] if size[1] > 1 else 1
+        inside = all(b >= 0 and b + n <= all_ for b, n, all_ in zip(begin, size, (t.rows, t.columns), strict=True))
+        follow = inside and steps == (1, 1) and (size[0] == 1 or size[1] == t.columns)
+        shows = (-begin[0] * t.row_bytes - begin[1] * t.pixel_bytes,) if follow and t.planes == 1 else ()
+        self.ops.append(Op(f"move{y}", Kind.ROWS, (x,), (y,), (rows,), (columns,), shows=shows))
         return y
 
     def concat(self, parts: Sequence[int], axis: int) -> int:
@@ -60,7 +65,10 @@ class Builder:
         starts = [Window(before=sum(sizes[:i])) for i in range(len(parts))]
         same = (Window(),) * len(parts)
         rows, columns = tuple(starts) if axis == 0 else same, tuple(starts) if axis == 1 else same
-        self.ops.append(Op(f"concat{y}", Kind.ROWS, tuple(parts), (y,), rows, columns))
+        bytes_ = [self.tensors[p].size_bytes for p in parts]
+        follow = all(n == 1 for n in shape[:axis]) and all(self.tensors[p].planes == 1 for p in parts)
+        shows = tuple(sum(bytes_[:i]) for i in range(len(parts))) if follow else ()
+        self.ops.append(Op(f"concat{y}", Kind.ROWS, tuple(parts), (y,), rows, columns, shows=shows))
         return y
 
     def mean(self, x: int) -> int:

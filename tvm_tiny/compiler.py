@@ -209,6 +209,7 @@ def _lower(
 ) -> tuple[tvm.IRModule, Program]:
     """The network in integers, and its program in the order that takes the least memory."""
     module, program = pipeline.lower(source, board, options)
+    program = passes.place_views(program, fusion)
     return module, passes.reorder_program(program, planner.find_order(program.graph, fusion))
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import tvm
 from tvm import relax
 
 from tests.integer_layers import IDENTITY, lookup
 from tests.relax_builder import apply, assert_left_alone, module
-from tvm_tiny.ops.movement import row_windows
+from tvm_tiny.ops import op_name
+from tvm_tiny.ops.movement import row_windows, shown_bytes
 from tvm_tiny.passes import SplitToSlices
 from tvm_tiny.passes._dataflow import bindings_of
 from tvm_tiny.planner import Window
@@ -45,8 +47,15 @@ def halves(bb: relax.BlockBuilder, x: relax.Var) -> list[relax.Expr]:
     return [relax.TupleGetItem(parts, i) for i in range(2)]
 
 
-@pytest.mark.parametrize("shape", [(1, 10), (2, 4, 4, 3), (1, 4, 3)])
-def test_what_is_no_image_stays(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(1, 10), (1, 4, 3)])
+def test_bytes_in_a_row_are_slices(shape: tuple[int, ...]) -> None:
+    after = bindings_of(apply(SplitToSlices(), module(halves, x=(shape, "int8")))["main"])
+    names = [op_name(value) for _, value in after if isinstance(value, relax.Call)]
+    assert names == ["strided_slice"] * 2
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 3), (2, 10)])
+def test_scattered_bytes_of_no_image_stay(shape: tuple[int, ...]) -> None:
     assert_left_alone(SplitToSlices(), module(halves, x=(shape, "int8")))
 
 
@@ -63,6 +72,30 @@ def test_windows() -> None:
     sliced = windows(lambda x: op.strided_slice(x, [1, 2], [1, -4], [6, 5], [2, 1]))
     assert sliced == [(Window(1, 2, -1), Window(1, 1, -1))]
     assert windows(lambda x: op.nn.pad(x, [0, 0, 2, 1, 3, 0, 0, 1])) == [(Window(before=2), Window(before=3))]
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "shows"),
+    [
+        (lambda x: op.concat([x, x], 1), IMAGE[0], (0, 120)),
+        (lambda x: op.concat([x, x], 2), IMAGE[0], ()),
+        (lambda x: op.concat([x, x], -1), (1, 1, 1, 4), (0, 4)),
+        (lambda x: op.concat([x, x], 0), (3, 5), (0, 15)),
+        (lambda x: op.concat([x, relax.const(np.zeros((1, 5), str(x.ty.dtype)))], 1), (1, 5), ()),
+        (lambda x: op.strided_slice(x, [1], [2], [5]), IMAGE[0], (-40,)),
+        (lambda x: op.strided_slice(x, [1, 2], [2, 1], [3, 4]), IMAGE[0], (-44,)),
+        (lambda x: op.strided_slice(x, [1, 2], [2, 1], [4, 4]), IMAGE[0], ()),
+        (lambda x: op.strided_slice(x, [1], [0], [6], [2]), IMAGE[0], ()),
+        (lambda x: op.strided_slice(x, [1, 3], [4, 1], [5, 3]), (1, 6, 1, 4), (-17,)),
+        (lambda x: op.strided_slice(x, [0], [-2], [9]), (7,), (-5,)),
+        (lambda x: op.nn.pad(x, [0, 0, 2, 1, 3, 0, 0, 1]), IMAGE[0], ()),
+    ],
+)
+def test_shown_bytes(make: Any, shape: tuple[int, ...], shows: tuple[int, ...]) -> None:
+    for dtype, size in (("int8", 1), ("float32", 4)):
+        mod = module(lambda bb, x: make(x), x=(shape, dtype))
+        call = bindings_of(mod["main"])[0][1]
+        assert shown_bytes(call) == tuple(size * start for start in shows)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tvm_tiny.cli.main import main
 from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.errors import OptionError
 from tvm_tiny.planner.assemble import assemble, place_program
-from tvm_tiny.planner.graph import without_views
+from tvm_tiny.planner.views import without_views
 
 BOARD = "tinyml/qemu-m7"
 PHASES = tuple(p for p in Phase if p is not Phase.shrink)  # each try compiles five models
@@ -120,6 +120,11 @@ def any_program(draw: st.DrawFn) -> Callable[..., planner.Choice]:
     return choose
 
 
+def any_views(draw: st.DrawFn) -> Callable[..., planner.Graph]:
+    """Some of the copies that could be views."""
+    return lambda graph, _: planner.with_views(graph, lambda op: draw(st.booleans()))
+
+
 def assert_same(models: list[CompiledModel], folder: Path) -> bool:
     """Hold all models against the first one; false where two inputs give one output, which shows little."""
     library = build_library(models, folder)
@@ -148,6 +153,7 @@ def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.Data
     assert max(arenas) <= 1.01 * arenas[0], arenas
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler.planner, "choose", any_program(data.draw))
+        patch.setattr(planner, "find_views", any_views(data.draw))
         models.append(compile_model(model, board, module_name="drawn"))
     assume(assert_same(models, tmp_path_factory.mktemp("random")))
 

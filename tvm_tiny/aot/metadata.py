@@ -42,10 +42,10 @@ def tinyml_metadata(
     weights : home of every constant array
     """
     tensors = program.graph.tensors
-    roots = program.graph.view_roots()
+    where = planner.view_places(program.graph)
     names = c_identifiers([t.name for t in (*io.inputs, *io.outputs)])
     described = [
-        {**_io_tensor(info, c_name, tensors[t]), **_place(plan, roots[t])}
+        {**_io_tensor(info, c_name, tensors[t]), **_place(plan, *where[t])}
         for info, c_name, t in zip((*io.inputs, *io.outputs), names, (*program.inputs, *program.outputs), strict=True)
     ]
     calls = _calls(program, plan)
@@ -108,10 +108,10 @@ def mlf_metadata(module_name: str, info: dict[str, Any]) -> dict[str, Any]:
     return {"version": MLF_VERSION, "modules": {module_name: module}}
 
 
-def _place(plan: planner.Plan, tensor: int) -> dict[str, Any]:
+def _place(plan: planner.Plan, first: int, distance: int) -> dict[str, Any]:
     """Where an input or output lies: offset in the arena of a memory; None where the caller owns it."""
-    offset = plan.offset(tensor)
-    index, inside = (None, None) if offset is None else plan.locate(offset)
+    offset = plan.offset(first)
+    index, inside = (None, None) if offset is None else plan.locate(offset + distance)
     return {"arena_offset": inside, "memory": None if index is None else plan.arenas[index].memory.name}
 
 

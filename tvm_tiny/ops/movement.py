@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from tvm import relax
 
 from tvm_tiny.ops.registry import op_name
@@ -40,6 +43,38 @@ def slices_of(call: relax.Call) -> list[tuple[int, int, int | None, int]]:
         else:
             result.append((axis % len(shape), min(max(begin, 0), size - 1), None if end < 0 else end, stride))
     return result
+
+
+def shown_bytes(call: relax.Call) -> tuple[int, ...]:
+    """Of a ``concat`` or ``strided_slice`` whose bytes follow each other in memory: ``planner.Op.shows``.
+
+    Bytes from the start of the output to where each argument begins. Empty where bytes of an argument are scattered,
+    for other operators, and where an argument is a constant or empty.
+    """
+    name = op_name(call)
+    if name not in ("concat", "strided_slice"):
+        return ()
+    fields = call.args[0].fields if isinstance(call.args[0], relax.Tuple) else call.args[:1]
+    shapes = [[int(d) for d in a.ty.shape.values] for a in (call, *fields)]
+    if not all(isinstance(a, relax.Var) for a in fields) or any(0 in shape for shape in shapes):
+        return ()
+    out, *parts = shapes
+    item = np.dtype(str(call.ty.dtype)).itemsize
+    if name == "strided_slice":
+        begins, steps = [0] * len(out), [1] * len(out)
+        for axis, begin, _, stride in slices_of(call):
+            begins[axis], steps[axis] = begin, stride
+        # Behind the first axis with several elements left all others are complete.
+        first = next((axis for axis, n in enumerate(out) if n > 1), len(out))
+        follow = out[first + 1 :] == parts[0][first + 1 :] and all(
+            step == 1 for n, step in zip(out, steps, strict=True) if n > 1
+        )
+        return (-int(np.ravel_multi_index(begins, parts[0])) * item,) if follow else ()
+    axis = int(call.attrs.axis) % len(out)
+    if math.prod(out[:axis]) > 1:
+        return ()
+    sizes = [math.prod(shape) * item for shape in parts]
+    return tuple(sum(sizes[:i]) for i in range(len(sizes)))
 
 
 def row_windows(call: relax.Call) -> list[Windows] | None:

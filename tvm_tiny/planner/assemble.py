@@ -62,8 +62,9 @@ def solve_placement(placement: Placement, effort: float) -> Placement:
 def assemble(graph: Graph, placed: Placement, cut_bound: int) -> Plan:
     """The plan behind a placement; ``cut_bound`` is reported with it."""
     where: dict[Key, Place] = {
-        b.key: Place(offset, b.layout or Layout(1, 0, 0))
+        x.key: Place(offset + start, x.layout or Layout(1, 0, 0))
         for b, offset in zip(placed.buffers, placed.offsets, strict=True)
+        for start, x in b.pieces()
     }
     stages: list[PlannedStage] = []
     op_macs = [0] * len(graph.ops)

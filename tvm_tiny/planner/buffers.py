@@ -50,6 +50,7 @@ class Buffer:
     released : (stage, other buffer) -> parts that count against that buffer instead, because it overwrites this one in
         place
     alias : other buffer -> distances (lo, hi) of it from this one that are not allowed beside; 0 always is
+    members : (start, buffer) of tensors that lie side by side in this block; none: it is one buffer
     """
 
     key: Key
@@ -59,6 +60,11 @@ class Buffer:
     live: dict[int, list[Part]] = field(default_factory=dict)
     released: dict[tuple[int, Key], list[Part]] = field(default_factory=dict)
     alias: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    members: tuple[tuple[int, Buffer], ...] = ()
+
+    def pieces(self) -> tuple[tuple[int, Buffer], ...]:
+        """Its members, or itself."""
+        return self.members or ((0, self),)
 
 
 def plain(graph: Graph, tensor: int) -> Layout:
@@ -67,9 +73,9 @@ def plain(graph: Graph, tensor: int) -> Layout:
 
 
 def is_full(graph: Graph, stage_ops: Iterable[int], tensor: int) -> bool:
-    """Whether a tensor is visible outside the stage that makes it."""
+    """Whether a tensor is visible outside the stage that makes it, or has to lie there as a whole."""
     ops = set(stage_ops)
-    outside = any(c not in ops for c in graph.consumers[tensor])
+    outside = any(c not in ops for c in graph.consumers[tensor]) or graph.tensors[tensor].beside is not None
     return (
         outside or graph.producer.get(tensor, -1) not in ops or tensor in graph.outputs or not graph.consumers[tensor]
     )
@@ -174,8 +180,7 @@ def in_place_pairs(graph: Graph, trace: Trace) -> Iterator[tuple[int, int, int]]
             op = graph.ops[run.op]
             for t in dict.fromkeys(op.inputs[position] for position in op.in_place):
                 z = op.outputs[0]
-                a, b = graph.tensors[t], graph.tensors[z]
-                if a.row_bytes != b.row_bytes or a.rows != b.rows or a.planes > 1 or Home.CALLER in (a.home, b.home):
+                if not graph.may_share(t, z):
                     continue
                 if is_full(graph, ops, t) and is_full(graph, ops, z) and graph.last_use(t) < max(ops) + 1:
                     yield t, run.op, z
@@ -206,4 +211,26 @@ def program_buffers(graph: Graph, program: Program, layouts: Mapping[int, Layout
             buffer.released[index, ("tensor", z)] = tensor_parts(graph, t, layout, kept, stage.bottom_up)
             whole = row if by_rows and layout.modulus == 1 else graph.tensors[t].size_bytes
             buffer.alias[("tensor", z)] = (0 if ascending else -whole, whole)
-    return list(buffers.values())
+    return _side_by_side(graph, buffers)
+
+
+def _side_by_side(graph: Graph, buffers: Mapping[Key, Buffer]) -> list[Buffer]:
+    """Tensors at fixed distances as one block, where the first of them stood."""
+    blocks: dict[Key, list[tuple[int, Buffer]]] = {}
+    for key, buffer in buffers.items():
+        beside = graph.tensors[key[1]].beside if key[0] == "tensor" else None
+        first, start = beside or (None, 0)
+        blocks.setdefault(key if first is None else ("tensor", first), []).append((start, buffer))
+    found = []
+    for key, members in blocks.items():
+        if len(members) == 1 and members[0][0] == 0:
+            found.append(members[0][1])
+            continue
+        size = max(start + x.size_bytes for start, x in members)
+        live: dict[int, list[Part]] = {}
+        for start, x in members:
+            for stage, parts in x.live.items():
+                live.setdefault(stage, []).extend((lo + start, hi + start) for lo, hi in parts)
+        name = " + ".join(x.name for _, x in sorted(members, key=lambda m: m[0]))
+        found.append(Buffer(key, name, size, None, live, members=tuple(members)))
+    return found

@@ -13,11 +13,12 @@ from itertools import accumulate
 import numpy as np
 
 from tvm_tiny.planner.buffers import passing_tensors
-from tvm_tiny.planner.graph import Graph, Home, Kind, without_views
+from tvm_tiny.planner.graph import Graph, Home, Kind
 from tvm_tiny.planner.liveness import NEVER, IntArray
 from tvm_tiny.planner.options import price
 from tvm_tiny.planner.program import Group, Stage
 from tvm_tiny.planner.search import NO_LIMIT, least_bytes
+from tvm_tiny.planner.views import without_views
 
 _GROWTH = 1.04  # of the peak that is tried, until there is a cut that stays within it
 _REACH = 48  # operators of a stage, at most
@@ -258,7 +259,7 @@ class _Growing:
             made = np.where(made == rows, graph.tensors[z].rows, 0)
         self._newest[z] = made
         for t in {x.inputs[p] for p in x.in_place}:
-            if t not in self._newest and _same_place(graph, t, z):
+            if t not in self._newest and graph.may_share(t, z):
                 self._saved.append((t, z, fires * graph.row_sizes[t]))
 
     def _open(self, end: int) -> IntArray:
@@ -279,14 +280,8 @@ class _Growing:
             else:
                 live = np.maximum(self._newest.pop(t) - self._needed.pop(t), 0)
                 most = min(max(1, int(live.max())), x.rows)
-                self._settled += (live > 0) * (most * graph.row_sizes[t])
+                self._settled += ((live > 0) * most if x.beside is None else live) * graph.row_sizes[t]
         for t, z, saved in self._saved:
             if z in self._newest and t not in self._needed:
                 total -= saved
         return total
-
-
-def _same_place(graph: Graph, t: int, z: int) -> bool:
-    a, b = graph.tensors[t], graph.tensors[z]
-    same = a.row_bytes == b.row_bytes and a.rows == b.rows
-    return same and a.planes == 1 and Home.CALLER not in (a.home, b.home)

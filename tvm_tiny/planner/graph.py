@@ -26,7 +26,7 @@ class Kind(Enum):
     ROWS = "rows"  # output row y from a window of rows of each input
     REDUCE = "reduce"  # consumes one input row at a time into an accumulator; its output is complete after the last
     WHOLE = "whole"  # one call for whole tensors
-    VIEW = "view"  # another shape of the same bytes: no call at all
+    VIEW = "view"  # the same bytes in another shape, parts of them, or several tensors side by side: no call at all
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Tensor:
     planes : 1 when pixels are stored whole; n when the tensor is stored as n planes one after the other (NCHW), each
         with ``pixel_bytes / n`` bytes a pixel
     shape, dtype : as the model has it, for reports and for those who run the plan
+    beside : (tensor, bytes): it lies that far behind the start of that one, because both are shown side by side, or
+        begins a block of such tensors (bytes are 0 then). Its rows follow each other, always: neither ring nor staging
+        buffer has the place that a view promises
     """
 
     name: str
@@ -64,6 +67,7 @@ class Tensor:
     home: Home = Home.ARENA
     shape: tuple[int, ...] = ()
     dtype: str = "int8"
+    beside: tuple[int, int] | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -93,6 +97,8 @@ class Op:
         output, so the output may lie exactly on that input; a ROWS operator also goes through its row in ascending
         order, so that its output row may lie below the input row as well
     macs : multiply-accumulates of the whole operator
+    shows : of a copy or a view: bytes from the start of the output to where each input begins, negative where the
+        output begins inside its input. Every byte of the output is an input's. Empty: no copy; of a view (0,)
     """
 
     name: str
@@ -108,6 +114,7 @@ class Op:
     segment_scratch_bytes: int | None = None
     whole_rows_only: bool = False
     split_cost: int = 150
+    shows: tuple[int, ...] = ()
 
     def scratch(self, in_segments: bool) -> int:
         """Bytes of working memory of a call."""
@@ -148,8 +155,10 @@ class Graph:
                 if t in producer or self.tensors[t].home is Home.INPUT:
                     raise ValueError(f"{op.name} writes {self.tensors[t].name}, which is written already")
                 producer[t] = index
-            if op.kind is Kind.VIEW and (len(op.inputs) != 1 or len(op.outputs) != 1):
-                raise ValueError(f"{op.name} is a view, which has one input and one output")
+            is_view = op.kind is Kind.VIEW
+            if (is_view or op.shows) and (len(op.outputs) != 1 or len(op.inputs) != len(op.shows or (0,))):
+                what = "is a view" if is_view else "could be a view"
+                raise ValueError(f"{op.name} {what}, which has one output and a place for each input")
         object.__setattr__(self, "producer", producer)
         object.__setattr__(self, "consumers", {t: tuple(c) for t, c in consumers.items()})
 
@@ -171,13 +180,12 @@ class Graph:
         """Inputs that no operator reads; they have bytes all the same, until the first stage has run."""
         return [t for t, x in enumerate(self.tensors) if x.home is Home.INPUT and self.last_use(t) < 0]
 
-    def view_roots(self) -> list[int]:
-        """For every tensor the one whose bytes it shows: itself, or behind views the tensor they start from."""
-        roots = list(range(len(self.tensors)))
-        for op in self.ops:
-            if op.kind is Kind.VIEW:
-                roots[op.outputs[0]] = roots[op.inputs[0]]
-        return roots
+    def may_share(self, source: int, result: int) -> bool:
+        """Whether a result may lie exactly on a tensor, as far as their sizes and owners go."""
+        a, b = self.tensors[source], self.tensors[result]
+        same = a.row_bytes == b.row_bytes and a.rows == b.rows and a.planes == 1
+        apart = a.beside and b.beside and a.beside[0] == b.beside[0]  # where they lie is given
+        return same and not apart and Home.CALLER not in (a.home, b.home)
 
     def last_use(self, tensor: int) -> int:
         """Position of the last operator that reads a tensor; ``len(ops)`` for an output of the graph, -1 if unread."""
@@ -212,41 +220,6 @@ def reorder(graph: Graph, order: Sequence[int]) -> Graph:
     return Graph(graph.tensors, tuple(graph.ops[i] for i in order), graph.outputs)
 
 
-def without_views(graph: Graph) -> Graph:
-    """Let readers of a view read the bytes behind it; tensors keep their indices.
-
-    Bytes shown by a view that the caller owns are the caller's. A row operator whose input then has other rows than it
-    was written for becomes a WHOLE one: it can still run, only not row by row with its neighbours.
-
-    Raises
-    ------
-    ValueError : a view joins two tensors that have owners already (the graph should have had a copy there)
-    """
-    root = graph.view_roots()
-    tensors = list(graph.tensors)
-    for op in graph.ops:
-        shown, source = op.outputs[0], root[op.inputs[0]] if op.inputs else -1
-        if op.kind is Kind.VIEW and tensors[shown].home is not Home.ARENA:
-            if tensors[source].home is not Home.ARENA:
-                raise ValueError(f"{op.name}: a view cannot join {tensors[source].name} and {tensors[shown].name}")
-            tensors[source] = replace(tensors[source], home=tensors[shown].home)
-            tensors[shown] = replace(tensors[shown], home=Home.ARENA)  # nobody touches it any more
-    for t, geometry in _geometries_by_readers(graph, root).items():
-        rows, columns, pixel_bytes, planes = geometry
-        tensors[t] = replace(tensors[t], rows=rows, columns=columns, pixel_bytes=pixel_bytes, planes=planes)
-    ops: list[Op] = []
-    for op in graph.ops:
-        if op.kind is Kind.VIEW:
-            continue
-        inputs = tuple(root[t] for t in op.inputs)
-        same = all(_geometry(graph.tensors[t]) == _geometry(tensors[root[t]]) for t in op.inputs)
-        if same or op.kind is Kind.WHOLE:
-            ops.append(replace(op, inputs=inputs))
-        else:
-            ops.append(as_whole(replace(op, inputs=inputs)))
-    return Graph(tuple(tensors), tuple(ops), tuple(dict.fromkeys(root[t] for t in graph.outputs)))
-
-
 def as_whole(op: Op) -> Op:
     """A row operator as one that runs all its rows at a stretch, on whole tensors."""
     if op.kind not in (Kind.ROWS, Kind.REDUCE):
@@ -255,28 +228,9 @@ def as_whole(op: Op) -> Op:
     return Op(op.name, Kind.WHOLE, op.inputs, op.outputs, scratch_bytes=scratch, macs=op.macs)
 
 
-def _geometries_by_readers(graph: Graph, root: list[int]) -> dict[int, tuple[int, int, int, int]]:
-    """Rows of tensors whose producer does not care about rows, as the operators behind a view go through them."""
-    wanted: dict[int, set[tuple[int, int, int, int]]] = {}
-    for op in graph.ops:
-        if op.kind in (Kind.ROWS, Kind.REDUCE):
-            for t in op.inputs:
-                wanted.setdefault(root[t], set()).add(_geometry(graph.tensors[t]))
-    free = {
-        t
-        for t, x in enumerate(graph.tensors)
-        if x.planes == 1 and (t not in graph.producer or graph.ops[graph.producer[t]].kind is Kind.WHOLE)
-    }
-    return {t: next(iter(g)) for t, g in wanted.items() if t in free and len(g) == 1}
-
-
 def stream_input(graph: Graph, tensor: int) -> Graph:
     """Replace a resident input by an operator that delivers it row by row, as ``push_row`` does."""
     tensors = list(graph.tensors)
     tensors[tensor] = replace(tensors[tensor], home=Home.ARENA, planes=1)
     source = Op(f"push_row:{tensors[tensor].name}", Kind.ROWS, (), (tensor,), whole_rows_only=True)
     return Graph(tuple(tensors), (source, *graph.ops), graph.outputs)
-
-
-def _geometry(t: Tensor) -> tuple[int, int, int, int]:
-    return t.rows, t.columns, t.pixel_bytes, t.planes

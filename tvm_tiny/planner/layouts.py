@@ -88,7 +88,8 @@ def _can_deal(graph: Graph, tensor: int) -> bool:
     """Whether all who write or read a tensor find its rows wherever they are."""
     users = [graph.ops[op] for op in (graph.producer[tensor], *graph.consumers[tensor])]
     able = all(x.kind is Kind.ROWS and x.inputs and not x.whole_rows_only for x in users)
-    return able and tensor not in graph.outputs and graph.tensors[tensor].planes == 1
+    x = graph.tensors[tensor]
+    return able and tensor not in graph.outputs and x.planes == 1 and x.beside is None
 
 
 def _shape(x: Tensor) -> tuple[int, int]:

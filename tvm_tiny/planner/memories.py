@@ -58,7 +58,7 @@ def _split(graph: Graph, placement: Placement, way: Sequence[Memory]) -> Placeme
     """The first of several distributions that fits; None where none does."""
     keys = [b.key for b in placement.buffers]
     by_key = touched_bytes(graph, placement.program)
-    touched = [by_key.get(key, 0) for key in keys]
+    touched = [sum(by_key.get(x.key, 0) for _, x in b.pieces()) for b in placement.buffers]
     units = _units(keys)
     size = {u: sum(placement.problem.sizes[i] for i in u) for u in units}
     benefit = {u: sum(touched[i] for i in u) for u in units}

@@ -55,8 +55,9 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
     """Most bytes live at one step: no placement needs less. Bytes an output may share with its input count once."""
     best = 0
     for stage in {s for b in buffers for s in b.live}:
-        total = sum((live_bytes(b.live[stage]) for b in buffers if stage in b.live), np.zeros(1, np.int64))
-        for b in buffers:
+        pieces = [x for b in buffers for _, x in b.pieces()]
+        total = sum((live_bytes(b.live[stage]) for b in pieces if stage in b.live), np.zeros(1, np.int64))
+        for b in pieces:
             for (index, _), parts in b.released.items():
                 if index == stage:
                     total = total - (live_bytes(b.live[stage]) - live_bytes(parts))
@@ -66,6 +67,14 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
 
 def forbidden_distances(a: Buffer, b: Buffer) -> Intervals:
     """Distances from ``a`` to ``b`` at which they collide at some step."""
+    found: Intervals = []
+    for i, x in a.pieces():
+        for j, y in b.pieces():
+            found += [(lo + i - j, hi + i - j) for lo, hi in _apart(x, y)]
+    return _union(found)
+
+
+def _apart(a: Buffer, b: Buffer) -> Intervals:
     found: Intervals = []
     for stage in a.live.keys() & b.live.keys():
         left, right = a.live[stage], b.live[stage]
@@ -80,7 +89,7 @@ def forbidden_distances(a: Buffer, b: Buffer) -> Intervals:
     if a.key in b.alias:
         lo, hi = b.alias[a.key]
         found += [x for x in ((-hi, 0), (0, -lo)) if x[0] < x[1]]
-    return _union(found)
+    return found
 
 
 def _collisions(p: Part, q: Part) -> Intervals:

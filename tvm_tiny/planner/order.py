@@ -213,13 +213,8 @@ def _bytes_by_row(graph: Graph, op: int, dying: set[int]) -> np.ndarray:
 def _in_place(graph: Graph, op: int, dying: set[int]) -> bool:
     """Whether the result can lie on an input."""
     x = graph.ops[op]
-    out = graph.tensors[x.outputs[0]]
-    same = [
-        t
-        for t in (x.inputs[position] for position in x.in_place)
-        if t in dying and (graph.tensors[t].rows, graph.tensors[t].row_bytes) == (out.rows, out.row_bytes)
-    ]
-    return any(graph.tensors[t].home is not Home.CALLER for t in same) and out.home is not Home.CALLER
+    sources = (x.inputs[position] for position in x.in_place)
+    return any(t in dying and graph.may_share(t, x.outputs[0]) for t in sources)
 
 
 def _best_first(moves: _Moves, limit: int, steps: int) -> _State | None:

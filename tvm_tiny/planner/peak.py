@@ -222,15 +222,14 @@ class _Stage:
 
     def _shares(self, t: int, z: int) -> bool:
         """Whether a result may lie exactly on the input it consumes."""
-        a, b = self._graph.tensors[t], self._graph.tensors[z]
-        if a.row_bytes != b.row_bytes or a.rows != b.rows or a.planes > 1 or Home.CALLER in (a.home, b.home):
-            return False
-        return self._is_full(t) and self._is_full(z) and self._graph.last_use(t) < self._after
+        consumed = self._graph.last_use(t) < self._after
+        return consumed and self._graph.may_share(t, z) and self._is_full(t) and self._is_full(z)
 
     def _is_full(self, t: int) -> bool:
         consumers = self._graph.consumers[t]
         inside = self._graph.producer.get(t, -1) in self._ops and all(c in self._ops for c in consumers)
-        return not inside or t in self._graph.outputs or not consumers
+        alone = self._graph.tensors[t].beside is None and t not in self._graph.outputs
+        return not (inside and alone and consumers)
 
     def _at(self, g: int, size: int) -> None:
         """Bytes of a group's slot when it fires."""

@@ -8,17 +8,18 @@ from typing import Literal, TypeAlias
 
 from tvm_tiny.planner.assemble import Placement, assemble, place_program, solve_placement
 from tvm_tiny.planner.goal import EffortName
-from tvm_tiny.planner.graph import Graph, without_views
+from tvm_tiny.planner.graph import Graph
 from tvm_tiny.planner.graph import reorder as in_order
 from tvm_tiny.planner.layouts import dealt_layouts
 from tvm_tiny.planner.memories import distribute
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.options import SEGMENTS, Widths
-from tvm_tiny.planner.order import Order, best_order
+from tvm_tiny.planner.order import Order, best_order, peak_of
 from tvm_tiny.planner.patches import Patch, pin_patches
 from tvm_tiny.planner.plan import Memory, Plan
 from tvm_tiny.planner.program import Group, Program, Stage
-from tvm_tiny.planner.search import NO_LIMIT, Cuts, cheapest, improve, to_program
+from tvm_tiny.planner.search import NO_LIMIT, Cuts, best_peak, cheapest, improve, to_program
+from tvm_tiny.planner.views import choose_views, without_views
 
 Fusion: TypeAlias = Literal["off", "rows", "columns"]
 Memories: TypeAlias = Sequence[Sequence[Memory]]
@@ -67,6 +68,7 @@ EFFORT: Mapping[EffortName, Effort] = {
     ),
 }
 _SMALL = 200  # operators
+_TINY = 30
 _OVERHEAD = 0.04  # instructions per multiply-accumulate that running interleaved may cost; a kernel takes about one
 _NEARLY = 1.01  # times the smallest arena: that much more is taken where it runs faster
 
@@ -132,11 +134,26 @@ def _plan_patched(graph: Graph, patches: Sequence[Patch], extra: int, effort: Ef
 
 def prepare(graph: Graph, fusion: Fusion, reorder: bool) -> Graph:
     """``graph`` without views, in the best order if wanted."""
-    graph = without_views(graph)
+    graph = without_views(find_views(graph, fusion))
     if not reorder:
         return graph
     order = find_order(graph, fusion)
     return in_order(graph, order.ops) if order.changed else graph
+
+
+def find_views(graph: Graph, fusion: Fusion = "columns") -> Graph:
+    """``graph`` with those copies as views that ``plan_memory`` does not run; what is left is not asked again."""
+
+    def estimate(plain: Graph) -> int:
+        if fusion == "off" or len(plain.ops) > _SMALL:
+            return peak_of(plain)
+        return best_peak(Cuts(plain, SEGMENTS if fusion == "columns" else ()))[-1]
+
+    def place(plain: Graph) -> int:
+        effort: EffortName = "default" if len(plain.ops) <= _TINY else "fast"
+        return plan_memory(plain, fusion=fusion, effort=effort).arena_bytes
+
+    return choose_views(graph, estimate, place)
 
 
 def find_order(graph: Graph, fusion: Fusion = "columns") -> Order:

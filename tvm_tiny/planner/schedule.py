@@ -176,6 +176,7 @@ def _schedule_group(graph: Graph, group: Group, bottom_up: bool) -> GroupSchedul
         rows[op] = Affine(step, begin, end, graph.op_rows(op))
         columns[op] = Affine(across[0].step, end_x - across[0].step, end_x, graph.op_columns(op))
         alone = len(readers) == 1 and graph.consumers[t] == (readers[0][0],) and t not in graph.outputs
+        alone = alone and graph.tensors[t].beside is None
         if again and not alone:
             raise NotSchedulableError("only a tensor with one reader is made again")
         if alone and group.segment:

@@ -49,7 +49,8 @@ def verify(plan: Plan) -> None:
     Raises
     ------
     PlanError : a call reads a byte that is not there (any more), writes over what it still reads, leaves the arena in
-        which its tensor begins, the outputs are incomplete at the end, or an arena is larger than its memory
+        which its tensor begins, the outputs are incomplete at the end, tensors that views show side by side are not, or
+        an arena is larger than its memory
     """
     _Replay(plan).run()
 
@@ -79,6 +80,7 @@ class _Replay:
             if x.home is Home.INPUT and places:
                 self.where[t] = places[0]
         self._load_inputs()
+        self._check_views()
         for stage in self.plan.stages:
             self._stage(stage)
             done += [run.op for group in stage.groups for run in group.schedule.runs]
@@ -99,6 +101,20 @@ class _Replay:
         names = [a.memory.name for a in self.plan.arenas]
         if end != self.plan.arena_bytes or len(set(names)) < len(names):
             raise PlanError("the arenas are not the plan's memory")
+
+    def _check_views(self) -> None:
+        """Readers of a view go through all of it from one pointer, row after row."""
+        found = {t: place for stage in self.plan.stages for t, place in stage.places.items()}
+        for t, x in enumerate(self.graph.tensors):
+            if x.beside is None or x.home is Home.CALLER or t not in found:
+                continue
+            first, distance = x.beside
+            place, start = found[t], found.get(first)
+            if place.layout.modulus != 1 or place.layout.inner != x.row_bytes:
+                raise PlanError(f"rows of {x.name} do not follow each other, as a view of it wants")
+            if start is None or place.offset - start.offset != distance:
+                raise PlanError(f"{x.name} is not {distance} bytes behind {self.graph.tensors[first].name}")
+            self._piece(start.offset, place.offset, 0, x.size_bytes)
 
     def _arena_of(self, address: int) -> int:
         for i, a in enumerate(self.plan.arenas):

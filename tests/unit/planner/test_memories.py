@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.planner_graphs import Builder, networks, programs
 from tvm_tiny.planner import Arena, Graph, Memory, Plan, PlanError, Window, plan_memory, verify
 from tvm_tiny.planner.assemble import assemble, place_program
-from tvm_tiny.planner.graph import without_views
 from tvm_tiny.planner.memories import distribute, touched_bytes
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.program import Group, Program, Stage
+from tvm_tiny.planner.views import without_views
 
 SAME = Window(3, 1, 1)
 

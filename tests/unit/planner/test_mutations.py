@@ -9,12 +9,14 @@ import pytest
 
 from tests.planner_graphs import Builder
 from tvm_tiny.planner.assemble import assemble, place_program
-from tvm_tiny.planner.graph import Graph, Kind, Window, stream_input, without_views
+from tvm_tiny.planner.buffers import Layout
+from tvm_tiny.planner.graph import Graph, Kind, Window, stream_input
 from tvm_tiny.planner.offsets import ALIGNMENT
 from tvm_tiny.planner.plan import Plan, PlannedGroup, PlannedStage
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.schedule import Affine, Run
 from tvm_tiny.planner.verify import PlanError, verify
+from tvm_tiny.planner.views import with_views, without_views
 
 
 def network() -> Graph:
@@ -29,7 +31,24 @@ def network() -> Graph:
     return without_views(b.graph(b.dense(b.view(b.mean(d)), 5)))
 
 
+def network_of_views() -> Graph:
+    """Halves of an image go different ways and lie side by side again; so do the results of two dense layers."""
+    b = Builder(11, 6, 3)
+    same, edge = Window(3, 1, 1), (1, 1)
+    x = b.conv(0, 4, same, same, edge)
+    top, rest = b.move(x, (0, 0), (1, 1), (5, 6)), b.move(x, (4, 0), (1, 1), (7, 6))
+    y = b.concat([b.conv(top, 4, same, same, edge), b.conv(rest, 4, same, same, edge)], 0)
+    z = b.conv(y, 3, Window(3, 2, 1), Window(3, 1, 1), (0, 1), scratch=8)
+    both = b.concat([b.dense(z, 5), b.dense(z, 9)], 2)
+    return without_views(with_views(b.graph(b.dense(both, 3), both), lambda op: True))
+
+
 def plans() -> Iterator[tuple[str, Plan]]:
+    graph = network_of_views()
+    single = [Stage((Group((i,)),)) for i in range(len(graph.ops))]
+    rows = Stage(tuple(Group((i,)) for i in range(4)))
+    for name, stages in (("views", single), ("views by rows", [rows, *single[4:]])):
+        yield name, assemble(graph, place_program(graph, Program(tuple(stages))), 0)
     for streamed in (False, True):
         graph = stream_input(network(), 0) if streamed else network()
         k = int(streamed)
@@ -57,6 +76,8 @@ def with_group(plan: Plan, s: int, g: int, group: PlannedGroup) -> Plan:
 
 def mutations(plan: Plan) -> Iterator[tuple[str, Plan]]:
     yield "arena smaller", replace(plan, arena_bytes=plan.arena_bytes - ALIGNMENT)
+    for t in dict.fromkeys(t for stage in plan.stages for t in stage.places if plan.graph.tensors[t].beside):
+        yield from _not_side_by_side(plan, t)
     for s, stage in enumerate(plan.stages):
         yield f"stage {s} missing", replace(plan, stages=plan.stages[:s] + plan.stages[s + 1 :])
         yield f"stage {s} twice", replace(plan, stages=(*plan.stages, stage))
@@ -76,6 +97,23 @@ def mutations(plan: Plan) -> Iterator[tuple[str, Plan]]:
         for g, group in enumerate(stage.groups):
             yield from _timing(plan, s, g, group)
             yield from _inside(plan, s, g, group)
+
+
+def _not_side_by_side(plan: Plan, t: int) -> Iterator[tuple[str, Plan]]:
+    """A tensor of a block elsewhere, in every stage."""
+    place = next(stage.places[t] for stage in plan.stages if t in stage.places)
+    layout = place.layout
+    block = [x.beside for x in plan.graph.tensors if x.beside]
+    several = sum(b[0] == (plan.graph.tensors[t].beside or b)[0] for b in block) > 1
+    moved = {"one row higher": layout.inner, "one byte lower": -1} if several else {}
+    changed = {
+        **{name: replace(place, offset=place.offset + by) for name, by in moved.items()},
+        "in a ring": replace(place, layout=Layout(plan.graph.tensors[t].rows, layout.inner, 0)),
+        "with gaps": replace(place, layout=replace(layout, inner=layout.inner + 1)),
+    }
+    for name, new in changed.items():
+        stages = (replace(x, places={k: new if k == t else v for k, v in x.places.items()}) for x in plan.stages)
+        yield f"tensor {t} {name}", replace(plan, stages=tuple(stages))
 
 
 def _timing(plan: Plan, s: int, g: int, group: PlannedGroup) -> Iterator[tuple[str, Plan]]:

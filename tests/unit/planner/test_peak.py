@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from tests.planner_graphs import networks, programs
 from tvm_tiny.planner.buffers import in_place_pairs, live_bytes, passing_tensors, stage_blocks
-from tvm_tiny.planner.graph import Graph, stream_input, without_views
+from tvm_tiny.planner.graph import Graph, stream_input
 from tvm_tiny.planner.liveness import Trace
 from tvm_tiny.planner.peak import stage_peak
 from tvm_tiny.planner.program import Stage
 from tvm_tiny.planner.schedule import schedule_stage
+from tvm_tiny.planner.views import with_views, without_views
 
 
 def slow_peak(graph: Graph, stage: Stage, stuck: list[int]) -> int:
@@ -30,7 +31,7 @@ def slow_peak(graph: Graph, stage: Stage, stuck: list[int]) -> int:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_quick_and_slow_agree(data: st.DataObject) -> None:
-    graph = without_views(data.draw(networks()))
+    graph = without_views(with_views(data.draw(networks()), lambda _: data.draw(st.booleans())))
     if data.draw(st.booleans()):
         graph = stream_input(graph, 0)
     for stage in data.draw(programs(graph)).stages:

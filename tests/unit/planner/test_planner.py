@@ -127,7 +127,8 @@ def _moved(stage: PlannedStage, tensor: int, offset: int) -> PlannedStage:
     [
         ((Op("a", Kind.WHOLE, (1,), (0,)),), "reads t1 before"),
         ((Op("a", Kind.WHOLE, (), (0,)), Op("b", Kind.WHOLE, (), (0,))), "written already"),
-        ((Op("a", Kind.VIEW, (), (0, 1)),), "one input and one output"),
+        ((Op("a", Kind.WHOLE, (), (0,)), Op("b", Kind.WHOLE, (0,), (1,), shows=(0, 4))), "b could be a view"),
+        ((Op("a", Kind.VIEW, (), (0, 1)),), "a place for each input"),
         ((Op("a", Kind.WHOLE, (), (0,)), Op("b", Kind.ROWS, (0,), (1,))), "one window per input"),
     ],
 )

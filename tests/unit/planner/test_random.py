@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from tests.planner_graphs import networks, programs
 from tvm_tiny.planner.assemble import assemble, place_program
-from tvm_tiny.planner.graph import Graph, stream_input, without_views
+from tvm_tiny.planner.graph import Graph, stream_input
 from tvm_tiny.planner.offsets import ALIGNMENT
-from tvm_tiny.planner.planner import plan_memory
+from tvm_tiny.planner.planner import find_views, plan_memory
 from tvm_tiny.planner.program import Group, Program, Stage
 from tvm_tiny.planner.verify import verify
+from tvm_tiny.planner.views import with_views, without_views
 
 EXAMPLES = int(os.environ.get("PLANNER_EXAMPLES", "150"))
 QUIET = list(HealthCheck)
@@ -22,7 +23,7 @@ QUIET = list(HealthCheck)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=QUIET)
 @given(st.data())
 def test_any_program_can_be_placed_and_replayed(data: st.DataObject) -> None:
-    graph = without_views(data.draw(networks()))
+    graph = without_views(with_views(data.draw(networks()), lambda _: data.draw(st.booleans())))
     if data.draw(st.booleans()):
         graph = stream_input(graph, 0)
     placement = place_program(graph, data.draw(programs(graph)))
@@ -33,7 +34,7 @@ def test_any_program_can_be_placed_and_replayed(data: st.DataObject) -> None:
 @settings(max_examples=max(15, EXAMPLES // 6), deadline=None, suppress_health_check=QUIET)
 @given(networks(), st.booleans(), st.sampled_from((1.0, 1.5)))
 def test_planner_output_is_right_and_never_above_layer_by_layer(graph: Graph, streamed: bool, factor: float) -> None:
-    graph = without_views(graph)
+    graph = without_views(find_views(graph))
     graph = stream_input(graph, 0) if streamed else graph
     plan = plan_memory(graph, mac_factor=factor, effort="fast")
     verify(plan)
