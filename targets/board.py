@@ -11,6 +11,7 @@ from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.cpu import Cpu
 from tvm_tiny.targets.machine import Machine
 from tvm_tiny.targets.regions import Region, join, largest
+from tvm_tiny.targets.serial import Serial
 
 MemoryKind = Literal["flash", "sram", "dtcm", "external", "external_flash"]
 MEMORY_KINDS: tuple[str, ...] = get_args(MemoryKind)
@@ -96,16 +97,21 @@ class FlashTiming:
 
 @dataclass(frozen=True)
 class Flashing:
-    """How firmware gets onto a board; a board that is only emulated has neither.
+    """How firmware gets onto a board, and how it is reset; a board that is only emulated has none of them.
 
     Parameters
     ----------
-    command : program and arguments; "{elf}" and "{hex}" stand for the firmware as ELF and as Intel HEX
+    command : program and arguments; "{elf}" and "{hex}" stand for the firmware as ELF and as Intel HEX, "{probe}" for
+        the serial number of the debug probe
     pyocd_target : target type for ``pyocd flash --target``
+    openocd : configuration files for ``openocd -f``
+    reset_command : program and arguments that reset the board
     """
 
     command: tuple[str, ...] = ()
     pyocd_target: str | None = None
+    openocd: tuple[str, ...] = ()
+    reset_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Board:
     cpu : the core code is generated for
     memories : in any order, without overlap
     machine : the QEMU machine that emulates it; there the linker enforces the sizes of the memories
+    serial : how the host talks to it; None: platform ``board`` cannot be used
     flash_timing : of the flash that code and weights are in; None: taken to be as fast as RAM
     source : what ``resolve`` takes to find it again: its name, or the path of a user's own file
     """
@@ -131,6 +138,7 @@ class Board:
     flashing: Flashing
     source: str
     flash_timing: FlashTiming | None = None
+    serial: Serial | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -154,7 +162,16 @@ class Board:
     @property
     def flash_bytes(self) -> int:
         """Largest contiguous flash: code and constants have to fit here."""
-        return largest(join((m.region for m in self._of_kind("flash")), mixed=True)).size_bytes
+        return self._flash.size_bytes
+
+    @property
+    def flash_address(self) -> int:
+        """Where that flash begins."""
+        return self._flash.address
+
+    @property
+    def _flash(self) -> Region:
+        return largest(join((m.region for m in self._of_kind("flash")), mixed=True))
 
     @property
     def external_flash(self) -> Memory | None:

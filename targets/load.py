@@ -13,6 +13,7 @@ from tvm_tiny.targets._fields import Fields, load_toml
 from tvm_tiny.targets.board import Board, Flashing, FlashTiming, Memory, MemoryKind
 from tvm_tiny.targets.cpu import CPUS
 from tvm_tiny.targets.machine import MACHINES
+from tvm_tiny.targets.serial import parse_serial
 
 DEFAULT_BOARD = "qemu-m7"
 # The folder is package data of an installed directory: setuptools never leaves packages zipped.
@@ -76,9 +77,15 @@ def _parse(table: Mapping[str, Any], *, name: str, source: str) -> Board:
         memories=tuple(memories),
         clock_hz=top.take("clock_hz", int),
         machine=_look_up(MACHINES, top.take("machine", str), "machine"),
-        flashing=Flashing(flashing.take_strings("command"), flashing.take("pyocd_target", str, "") or None),
+        flashing=Flashing(
+            flashing.take_strings("command"),
+            flashing.take("pyocd_target", str, "") or None,
+            flashing.take_strings("openocd"),
+            flashing.take_strings("reset_command"),
+        ),
         source=source,
         flash_timing=_parse_flash_timing(top.take("flash_timing", dict, {})),
+        serial=parse_serial(top.take("serial", dict, {})),
     )
     flashing.finish()
     top.finish()

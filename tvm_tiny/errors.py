@@ -52,6 +52,14 @@ class RunError(TvmTinyError):
     """The firmware faulted, timed out or answered nonsense."""
 
 
+class DeviceTimeoutError(RunError):
+    """A device did not answer, or did not take data, in time."""
+
+
+class DeviceRestartedError(RunError):
+    """A device has started anew: what it was given before is lost."""
+
+
 class ArtifactError(TvmTinyError):
     """A Model Library Format archive is damaged or was not made by tvm-tiny."""
 

@@ -10,7 +10,8 @@ from tvm_tiny.project.client_errors import (
     ServerTimeoutError,
     UnsupportedProtocolVersionError,
 )
-from tvm_tiny.project.link import FaultError, RunStats, Session
+from tvm_tiny.project.faults import Fault, FaultError
+from tvm_tiny.project.link import DeviceInfo, Link, Request
 from tvm_tiny.project.project import (
     PLATFORMS,
     GeneratedProject,
@@ -23,12 +24,16 @@ from tvm_tiny.project.project import (
     template_dir,
 )
 from tvm_tiny.project.server import ProjectOption, ServerInfo
+from tvm_tiny.project.session import Ran, RunStats, Session
 
 __all__ = [
     "PLATFORMS",
     "ConnectionShutdownError",
+    "DeviceInfo",
+    "Fault",
     "FaultError",
     "GeneratedProject",
+    "Link",
     "MalformedReplyError",
     "MismatchedIdError",
     "NotATemplateProjectError",
@@ -37,6 +42,8 @@ __all__ = [
     "ProjectOption",
     "ProjectTransport",
     "RPCError",
+    "Ran",
+    "Request",
     "RunStats",
     "ServerInfo",
     "ServerTimeoutError",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tvm_tiny.errors import (
     ArtifactError,
+    DeviceTimeoutError,
     MemoryBudgetError,
     OptionError,
     ProjectError,
@@ -22,14 +23,15 @@ from tvm_tiny.project.client import ProjectAPIClient, instantiate_from_dir
 
 # The platforms are package data of an installed directory: setuptools never leaves packages zipped.
 _PLATFORMS = Path(__file__).resolve().parent / "platforms"
-PLATFORMS = ("native", "qemu")
+PLATFORMS = ("native", "qemu", "board")
 _ERRORS: tuple[tuple[type[server.ServerError], type[TvmTinyError]], ...] = (
     (server.MemoryOverflowError, MemoryBudgetError),
     (server.BuildFailedError, ToolError),
+    (server.FlashFailedError, ToolError),
     (server.ToolMissingError, ToolError),
     (server.ModelArchiveError, ArtifactError),
     (server.OptionValueError, OptionError),
-    (server.IoTimeoutError, RunError),
+    (server.IoTimeoutError, DeviceTimeoutError),
     (server.TransportClosedError, RunError),
     (server.ServerError, ProjectError),
 )

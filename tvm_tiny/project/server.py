@@ -96,6 +96,10 @@ class BuildFailedError(ServerError):
     """The compiler or the linker failed."""
 
 
+class FlashFailedError(ServerError):
+    """The firmware did not get onto the board, or the board could not be reset."""
+
+
 class MemoryOverflowError(BuildFailedError):
     """The model is larger than the board; details: region -> bytes too many."""
 
@@ -110,6 +114,7 @@ SERVER_ERRORS: dict[str, type[ServerError]] = {
         ModelArchiveError,
         ToolMissingError,
         BuildFailedError,
+        FlashFailedError,
         MemoryOverflowError,
     )
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fake_archive import DEFAULT, archive_files, write_archive
-from tvm_tiny.project.platforms.common.archive import extract, io_source, load_model
+from tvm_tiny.project.platforms.common.archive import extract, io_source, load_model, model_hash
 from tvm_tiny.project.server import ModelArchiveError
 
 
@@ -85,10 +85,12 @@ def test_io_source_asks_the_model_where_its_inputs_and_outputs_are(tmp_path: Pat
 
 
 def test_io_source_of_a_model_that_takes_rows(tmp_path: Path) -> None:
-    source = io_source(load_model(unpacked(tmp_path, damaged(stream={"rows": 3, "row_bytes": 24}))))
+    model = load_model(unpacked(tmp_path, damaged(stream={"rows": 3, "row_bytes": 24})))
+    source = io_source(model)
     assert "struct link_buffer model_inputs[] = {{0, 24}};" in source
     assert "struct link_buffer model_outputs[] = {{0, 16}, {0, 16}};" in source
-    assert "model_info[] = {LINK_VERSION, 1, 2, 24, 16, 16};" in source
+    assert f"model_info[] = {{{model_hash(model):#x}u, 1, 2, 24, 16, 16}};" in source
+    assert 'model_name[] = "fake";' in source
     assert "model_outputs[1].data = outputs.totals;" in source
 
 

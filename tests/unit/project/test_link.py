@@ -1,143 +1,248 @@
-"""Host side of the link against a device that is written down byte by byte."""
+"""Host side of the link against a device that is written down, and one that answers over a bad line."""
 
 from __future__ import annotations
 
-import binascii
+import random
 import struct
+import zlib
+from collections.abc import Callable
 
 import pytest
 
-from tvm_tiny.errors import RunError
-from tvm_tiny.project.link import FaultError, Session, parse_fault
+from tvm_tiny.errors import DeviceRestartedError, DeviceTimeoutError, RunError
+from tvm_tiny.project import link
+from tvm_tiny.project.faults import FaultError, parse_fault
+from tvm_tiny.project.link import Link, Request
+from tvm_tiny.project.session import Session
 
-INFO = struct.pack("<6I", 1, 2, 1, 4, 2, 3)  # two inputs of 4 and 2 bytes, one output of 3
+PAYLOAD = 64
+DEVICE = (2, PAYLOAD, 0x411FC271, 1, 216_000_000, 0x20001000, 4096, 0xABCD)
+INFO = struct.pack("<8I5I", *DEVICE, 2, 1, 4, 2, 3) + b"kws"  # two inputs of 4 and 2 bytes, one output of 3
+Answer = Callable[[int, bytes], "bytes | tuple[int, bytes]"]
 
 
-def frame(kind: int, payload: bytes = b"", status: int = 0) -> bytes:
+def frame(kind: int, sequence: int, session: int, payload: bytes = b"", status: int = 0) -> bytes:
     """A frame as ``platforms/common/link.h`` describes it."""
-    body = struct.pack("<BBHI", kind, status, 0, len(payload)) + payload
-    return b"\xaa\x55" + body + struct.pack("<H", binascii.crc_hqx(body, 0xFFFF))
+    body = struct.pack("<BBHHH", kind, status, sequence, len(payload), session) + payload
+    body += struct.pack("<I", zlib.crc32(body))
+    return b"\xc0" + body.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
 
 
-class Scripted:
-    """Gives the answers in order, at most 3 bytes at a time; keeps what was written."""
+def unframe(data: bytes) -> tuple[int, int, int, bytes]:
+    """Type, sequence, session and payload of a frame that must be right."""
+    assert data[:1] == data[-1:] == b"\xc0"
+    body = data[1:-1].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+    assert body[-4:] == struct.pack("<I", zlib.crc32(body[:-4]))
+    kind, _, sequence, size, session = struct.unpack_from("<BBHHH", body)
+    assert size == len(body) - 12
+    return kind, sequence, session, body[8:-4]
 
-    def __init__(self, *answers: bytes) -> None:
-        self.pending = b"".join(answers)
-        self.written: list[bytes] = []
+
+class Device:
+    """Answers requests by ``answers``, which may give a status with the payload; keeps what it was asked.
+
+    ``spoil`` gets each answer's frame and returns what arrives of it.
+    """
+
+    def __init__(self, answers: dict[int, list[bytes | tuple[int, bytes]]], info: bytes = INFO) -> None:
+        self.answers = {1: [info], 5: [b""], **answers}
+        self.asked: list[tuple[int, bytes]] = []
+        self.pending = b""
         self.closed = False
+        self.spoil: Callable[[bytes], bytes] = lambda data: data
 
     def read(self, n: int, timeout_s: float | None) -> bytes:
         if not self.pending:
-            raise RunError("no answer")
+            raise DeviceTimeoutError("no answer")
         data, self.pending = self.pending[: min(n, 3)], self.pending[min(n, 3) :]
         return data
 
     def write(self, data: bytes, timeout_s: float | None) -> None:
-        self.written.append(data)
+        kind, sequence, session, payload = unframe(data)
+        self.asked.append((kind, payload))
+        given = self.answers[kind]
+        answer = given.pop(0) if len(given) > 1 else given[0]
+        status, content = answer if isinstance(answer, tuple) else (0, answer)
+        replied = 0x7F if status == 0x7F else kind | 0x80
+        self.pending += self.spoil(frame(replied, sequence, session, content, status & 0x0F if status != 0x7F else 0))
 
     def close(self) -> None:
         self.closed = True
 
 
+def ran(status: int = 0, stack: int = 0, nanoseconds: int = 0, cycles: int = 0) -> bytes:
+    return struct.pack("<iIQQ", status, stack, nanoseconds, cycles)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "ANSWER_TIMEOUT_S", 0.05)
+
+
 def test_one_inference() -> None:
-    run = struct.pack("<iIQ", 0, 128, 5000)
-    device = Scripted(
-        *(frame(0x81, INFO), frame(0x82), frame(0x82), frame(0x83, run), frame(0x84, b"out"), frame(0x85)),
-    )
+    device = Device({2: [b""], 3: [ran(0, 128, 5000, 777)], 4: [b"out"]})
     with Session(device) as session:
         assert (session.input_sizes, session.output_sizes) == ((4, 2), (3,))
+        info = session.info
+        assert (info.core, info.counter, info.counter_hz) == ("cortex-m7", "dwt_cyccnt", 216_000_000)
+        assert (info.memory_address, info.memory_bytes) == (0x20001000, 4096)
+        assert (info.model_hash, info.model_name) == (0xABCD, "kws")
         assert session.run([b"abcd", b"ef"]) == [b"out"]
-    assert device.written == [
-        frame(1),
-        frame(2, struct.pack("<II", 0, 0) + b"abcd"),
-        frame(2, struct.pack("<II", 1, 0) + b"ef"),
-        frame(3),
-        frame(4, struct.pack("<III", 0, 0, 3)),
-        frame(5),
+    assert device.asked == [
+        (1, b""),
+        (2, struct.pack("<II", 0, 0) + b"abcd"),
+        (2, struct.pack("<II", 1, 0) + b"ef"),
+        (3, struct.pack("<I", 1)),
+        (4, struct.pack("<III", 0, 0, 3)),
+        (5, b""),
     ]
     assert device.closed
-    assert [(s.stack_bytes, s.seconds) for s in session.stats] == [(128, 5e-6)]
+    assert [(s.stack_bytes, s.seconds, s.cycles) for s in session.stats] == [(128, 5e-6, 777)]
+
+
+def test_repeated_inferences_are_averaged() -> None:
+    device = Device({2: [b""], 3: [ran(0, 0, 5000, 700)], 4: [b"out"]})
+    session = Session(device)
+    session.run([b"abcd", b"ef"], times=5)
+    assert (3, struct.pack("<I", 5)) in device.asked
+    assert [(s.seconds, s.cycles) for s in session.stats] == [(pytest.approx(1e-6), 140)]
 
 
 def test_rows_one_by_one() -> None:
-    info = struct.pack("<5I", 1, 1, 1, 4, 3)
-    ran = [struct.pack("<iIQ", *words) for words in ((1, 100, 2000), (0, 80, 3000))]
-    answers = [a for run in ran for a in (frame(0x82), frame(0x83, run))]
-    device = Scripted(frame(0x81, info), *answers, frame(0x84, b"out"), frame(0x85))
+    info = struct.pack("<8I4I", *DEVICE, 1, 1, 4, 3)
+    device = Device({2: [b""], 3: [ran(1, 100, 2000), ran(0, 80, 3000)], 4: [b"out"]}, info)
     with Session(device) as session:
         assert session.stream([b"abcd", b"efgh"]) == [b"out"]
-    place = struct.pack("<II", 0, 0)
-    rows = [x for row in (b"abcd", b"efgh") for x in (frame(2, place + row), frame(3))]
-    assert device.written == [frame(1), *rows, frame(4, struct.pack("<III", 0, 0, 3)), frame(5)]
+    place, once = struct.pack("<II", 0, 0), struct.pack("<I", 1)
+    rows = [x for row in (b"abcd", b"efgh") for x in ((2, place + row), (3, once))]
+    assert device.asked == [(1, b""), *rows, (4, struct.pack("<III", 0, 0, 3)), (5, b"")]
     assert [(s.stack_bytes, s.seconds) for s in session.stats] == [(100, 5e-6)]
 
 
 def test_a_model_that_expects_other_rows() -> None:
-    info = struct.pack("<5I", 1, 1, 1, 4, 3)
-    session = Session(Scripted(frame(0x81, info), frame(0x82), frame(0x83, struct.pack("<iIQ", -2, 0, 0))))
+    session = Session(Device({2: [b""], 3: [ran(-2)]}, struct.pack("<8I4I", *DEVICE, 1, 1, 4, 3)))
     with pytest.raises(RunError, match="push_row function returned -2, expected 1"):
         session.stream([b"abcd", b"efgh"])
     with pytest.raises(RunError, match=r"row 0 has 3 bytes, the firmware expects \(4,\)"):
         session.stream([b"abc"])
 
 
-def test_large_inputs_go_in_pieces() -> None:
-    info = struct.pack("<5I", 1, 1, 1, 150_000, 1)
-    run = struct.pack("<iIQ", 0, 0, 0)
-    device = Scripted(frame(0x81, info), *[frame(0x82)] * 3, frame(0x83, run), frame(0x84, b"x"))
-    data = bytes(range(250)) * 600
-    session = Session(device)
-    session.run([data])
-    pieces = [struct.unpack("<II", w[10:18]) + (w[18:-2],) for w in device.written if w[2] == 2]
+def test_large_tensors_go_in_pieces() -> None:
+    info = struct.pack("<8I4I", *DEVICE, 1, 1, 150, 100)
+    device = Device({2: [b""], 3: [ran()], 4: [b"y" * PAYLOAD, b"z" * 36]}, info)
+    data = bytes(range(150))
+    assert Session(device).run([data]) == [b"y" * PAYLOAD + b"z" * 36]
+    pieces = [struct.unpack("<II", p[:8]) + (p[8:],) for kind, p in device.asked if kind == 2]
     assert b"".join(piece for _, _, piece in pieces) == data
-    assert [offset for _, offset, _ in pieces] == [0, 65536, 131072]
+    assert [offset for _, offset, _ in pieces] == [0, 56, 112]
+    assert [p for kind, p in device.asked if kind == 4] == [struct.pack("<III", 0, *p) for p in ((0, 64), (64, 36))]
 
 
-def test_noise_before_a_frame_is_skipped() -> None:
-    assert Session(Scripted(b"boot\xaa\xaa", frame(0x81, INFO))).output_sizes == (3,)
+def test_noise_between_frames_is_skipped() -> None:
+    device = Device({})
+    device.spoil = lambda data: b"boot\xc0\xdb\x00\xc0" + data
+    assert Session(device).output_sizes == (3,)
+    assert len(device.asked) == 1
 
 
-def test_wrong_checksum() -> None:
-    damaged = bytearray(frame(0x81, INFO))
-    damaged[12] ^= 1
-    with pytest.raises(RunError, match="checksum of the firmware's answer is wrong"):
-        Session(Scripted(bytes(damaged)))
+@pytest.mark.parametrize("kind", ["flipped", "lost", "doubled", "nothing", "short"])
+def test_a_request_is_repeated_until_its_answer_arrives_whole(kind: str) -> None:
+    device = Device({})
+    link_ = Link(device)
+    rng = random.Random(3)
+    left = 3
+
+    def spoil(data: bytes) -> bytes:
+        nonlocal left
+        left -= 1
+        at = rng.randrange(1, len(data) - 1)
+        spoilt = {
+            "flipped": data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :],
+            "lost": data[:at] + data[at + 1 :],
+            "doubled": data[:at] + data[at : at + 1] + data[at:],
+            "nothing": b"",
+            "short": data[:at],
+        }
+        return spoilt[kind] if left >= 0 else data
+
+    device.spoil = spoil
+    device.answers[8] = [b"12\xc0\xdb\xdc\xdd5678"]
+    assert link_.request(Request.PEEK, b"\xc0\xdb") == b"12\xc0\xdb\xdc\xdd5678"
+    assert link_.repeats == 3
+    assert device.asked == [(1, b"")] + [(8, b"\xc0\xdb")] * 4
+
+
+def test_answers_to_earlier_requests_are_passed_over() -> None:
+    device = Device({8: [b"first", b"second"]})
+    link_ = Link(device)
+    device.spoil = lambda data: data + data
+    assert [link_.request(Request.PEEK) for _ in range(2)] == [b"first", b"second"]
+    assert link_.repeats == 0
+
+
+def test_a_request_that_has_begun_is_waited_for() -> None:
+    device = Device({3: [(5, b""), ran(7)]})
+    assert Link(device).request(Request.RUN) == ran(7)
+    assert len(device.asked) == 3  # the second time for the answer
+
+
+def test_a_damaged_request_is_repeated_at_once() -> None:
+    device = Device({8: [b"x"]})
+    link_ = Link(device)
+    first = [b"\xc0" + frame(0x80, 0, 0, status=1)]
+    device.spoil = lambda data: first.pop() if first else data
+    assert link_.request(Request.PEEK) == b"x"
+    assert link_.repeats == 1
+
+
+def test_silence() -> None:
+    device = Device({})
+    link_ = Link(device, answer_timeout_s=0.01)
+    device.spoil = lambda data: b""
+    with pytest.raises(DeviceTimeoutError, match="device did not answer in time"):
+        link_.request(Request.EXIT)
+
+
+def test_an_inference_is_run_again_after_a_restart() -> None:
+    device = Device({2: [b""], 3: [(4, b""), ran()], 4: [b"out"]})
+    session = Session(device)
+    assert session.run([b"abcd", b"ef"]) == [b"out"]
+    assert [kind for kind, _ in device.asked] == [1, 2, 2, 3, 1, 2, 2, 3, 4]
+    device.answers[3] = [(4, b"")]
+    with pytest.raises(DeviceRestartedError, match="restarted 5 times"):
+        session.run([b"abcd", b"ef"])
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (frame(0x83), "answered with message 0x83 to request 1"),
-        (frame(0x81, b"", 1), "refused request 1: checksum was wrong"),
-        (frame(0x81, b"", 2), "refused request 1: request is unknown"),
-        (frame(0x81, struct.pack("<3I", 2, 0, 0)), "expected link version 1"),
-        (frame(0x81, struct.pack("<3I", 1, 1, 1)), "expected link version 1"),
-        (b"\xaa\x55\x81\0\0\0\xff\xff\xff\x7f", "announced an answer of 2,147,483,647 bytes"),
+        ((2, b""), "refused request INFO: request is unknown"),
+        (struct.pack("<3I", 1, 0, 0), "speaks version 1 of the link, expected 2"),
+        (struct.pack("<3I", 2, 1, 1), "describes itself wrongly"),
+        (struct.pack("<8I2I", *DEVICE, 1, 1), "describes itself wrongly"),
     ],
 )
-def test_wrong_answers(answer: bytes, words: str) -> None:
+def test_wrong_answers(answer: bytes | tuple[int, bytes], words: str) -> None:
     with pytest.raises(RunError, match=words):
-        Session(Scripted(answer))
+        Session(Device({1: [answer]}))
 
 
 def test_inputs_of_the_wrong_size() -> None:
-    session = Session(Scripted(frame(0x81, INFO)))
+    session = Session(Device({}))
     with pytest.raises(RunError, match=r"inputs have \(4, 3\) bytes, the firmware expects \(4, 2\)"):
         session.run([b"abcd", b"efg"])
 
 
 def test_status_of_the_model() -> None:
-    run = struct.pack("<iIQ", -3, 0, 0)
-    session = Session(Scripted(frame(0x81, INFO), frame(0x82), frame(0x82), frame(0x83, run)))
+    session = Session(Device({2: [b""], 3: [ran(-3)]}))
     with pytest.raises(RunError, match="run function returned -3, expected 0"):
         session.run([b"abcd", b"ef"])
 
 
 def test_a_fault_carries_registers_and_places() -> None:
     words = [0x20000FD0, 3, 1 << 25, 1 << 30, 0, 0, 0xFFFFFFFD, 1, 2, 3, 4, 12, 0x101, 0x202, 0x61000000]
-    fault = frame(0x7F, struct.pack("<15I", *words))
-    session = Session(Scripted(frame(0x81, INFO), fault), locate=lambda address: f"<{address:x}>")
+    device = Device({2: [b""], 3: [(0x7F, struct.pack("<15I", *words))]})
+    session = Session(device, locate=lambda address: f"<{address:x}>")
     with pytest.raises(FaultError, match=r"HardFault, division by zero, in <202> called from <101>\n") as caught:
         session.run([b"abcd", b"ef"])
     registers = caught.value.fault.registers

@@ -172,7 +172,11 @@ BAD = {
         '["flasher", 1]',
         r"'flashing.command' is \['flasher', 1\], expected an array of",
     ),
-    "flashing": ("command =", "comand =", r"unknown key 'flashing.comand', expected one of command, pyocd_target"),
+    "flashing": (
+        "command =",
+        "comand =",
+        r"unknown key 'flashing.comand', expected one of command, openocd, pyocd",
+    ),
     "no TOML": ("[[memory]]", "[[memory", r"is not TOML: "),
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ else:
 
 _MLF_VERSION = 7
 _MAX_BYTES = 1 << 30
+_MAX_NAME = 63
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECTION = re.compile(r"[A-Za-z0-9_.]+")
 _ATTRIBUTES = '__attribute__((aligned(8), section("%s")))'
@@ -122,13 +125,12 @@ def io_source(model: Model) -> str:
         data = [0 if mapped else f"model_{kind}_{i}" for i in range(len(edge))]
         entries = ", ".join(f"{{{place}, {t['size_bytes']}}}" for place, t in zip(data, edge, strict=True))
         lines.append(f"struct link_buffer model_{kind}s[] = {{{entries}}};")
-    info = ["LINK_VERSION", *(len(edge) for edge in edges.values()), *(t["size_bytes"] for t in tensors)]
     lines += [
-        f"const uint32_t model_info[] = {{{', '.join(map(str, info))}}};",
-        "const uint32_t model_info_bytes = sizeof model_info;",
+        *_info(model, [t["size_bytes"] for t in edges["input"]], [t["size_bytes"] for t in edges["output"]]),
         f"struct model_call model_call = {{(void (*)(void)){prefix}_run, {{{', '.join(arguments) or '0'}}}}};",
         f"int32_t model_run(void) {{ return {prefix}_run({', '.join(arguments)}); }}",
         *_map_function(prefix, edges if mapped else {}),
+        "void model_begin(void) { model_map(); }",
         "",
     ]
     return "\n".join(lines)
@@ -145,8 +147,7 @@ def _stream_source(model: Model) -> str:
 
 struct link_buffer model_inputs[] = {{{{0, {row_bytes}}}}};
 struct link_buffer model_outputs[] = {{{", ".join(f"{{0, {size}}}" for size in sizes)}}};
-const uint32_t model_info[] = {{LINK_VERSION, 1, {len(sizes)}, {row_bytes}, {", ".join(map(str, sizes))}}};
-const uint32_t model_info_bytes = sizeof model_info;
+{chr(10).join(_info(model, [row_bytes], sizes))}
 struct model_call model_call = {{(void (*)(void)){prefix}_push_row, {{0}}}};
 int32_t model_run(void) {{ return {prefix}_push_row(model_call.arguments[0]); }}
 void model_map(void) {{
@@ -155,7 +156,31 @@ void model_map(void) {{
   if (!{prefix}_row_buffer()) {prefix}_reset(); /* the image is complete */
   model_inputs[0].data = model_call.arguments[0] = {prefix}_row_buffer();
 }}
+void model_begin(void) {{
+  {prefix}_reset();
+  model_map();
+}}
 """
+
+
+def model_hash(model: Model) -> int:
+    """Tells models apart: CRC-32 of the C sources, in order."""
+    crc = 0
+    for source in model.sources:
+        crc = zlib.crc32(source.read_bytes(), crc)
+    return crc
+
+
+def _info(model: Model, input_sizes: Sequence[int], output_sizes: Sequence[int]) -> list[str]:
+    """The model's part of what the link's INFO tells."""
+    words = (f"{model_hash(model):#x}u", len(input_sizes), len(output_sizes), *input_sizes, *output_sizes)
+    name = re.sub(r"[^A-Za-z0-9_. +-]", "_", str(model.tinyml.get("model", model.module)))[:_MAX_NAME]
+    return [
+        f"const uint32_t model_info[] = {{{', '.join(map(str, words))}}};",
+        "const uint32_t model_info_bytes = sizeof model_info;",
+        f'const char model_name[] = "{name}";',
+        f"const uint32_t model_name_bytes = {len(name)};",
+    ]
 
 
 def _buffers(edges: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the servers of all platforms share: making a project, keeping its options, talking to a child process."""
+"""What the servers of all platforms share: making a project, keeping its options, talking to a device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .archive import Model, extract, io_source, load_model
-from .child import Child
 from .options import check_options
 
 if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
@@ -24,6 +23,17 @@ COMMON = Path(__file__).resolve().parent
 BUILD_OPTIONS = ["generate_project", "build"]
 WARNINGS = ["-std=gnu99", "-Wall", "-Wextra"]
 _OPTIONS_FILE = "options.json"
+_BOARD_FILE = "board.json"
+
+
+class Stream(Protocol):
+    """Bytes to and from a device; both calls raise ``IoTimeoutError`` or ``TransportClosedError``."""
+
+    def read(self, n: int, timeout_sec: float | None) -> bytes: ...
+
+    def write(self, data: bytes, timeout_sec: float | None) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def common_options() -> list[server.ProjectOption]:
@@ -60,7 +70,7 @@ class PlatformHandler(server.ProjectAPIHandler):
     def __init__(self, home: Path) -> None:
         self.home = home
         self.build_dir = home / "build"
-        self._child: Child | None = None
+        self._stream: Stream | None = None
 
     @abc.abstractmethod
     def declared_options(self) -> list[server.ProjectOption]:
@@ -75,8 +85,8 @@ class PlatformHandler(server.ProjectAPIHandler):
         """Compile and link in ``build_dir``, which is there and empty."""
 
     @abc.abstractmethod
-    def start(self, options: dict[str, Any]) -> Child:
-        """Start the device."""
+    def start(self, options: dict[str, Any]) -> Stream:
+        """Start the device, or connect to it."""
 
     def server_info_query(self, tvm_version: str) -> server.ServerInfo:
         archive = self.home / "model.tar"
@@ -125,13 +135,13 @@ class PlatformHandler(server.ProjectAPIHandler):
 
     def open_transport(self, options: dict[str, Any]) -> server.TransportTimeouts:
         self.close_transport()
-        self._child = self.start(self._options(options))
+        self._stream = self.start(self._options(options))
         return server.TransportTimeouts(0, 10.0, 0)
 
     def close_transport(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def read_transport(self, n: int, timeout_sec: float | None) -> bytes:
         return self._opened().read(n, timeout_sec)
@@ -145,10 +155,29 @@ class PlatformHandler(server.ProjectAPIHandler):
             raise server.ServerError(f"project '{self.home}' is not built", hints=["build it: tvmc micro build"])
         return file
 
-    def _opened(self) -> Child:
-        if self._child is None:
+    @staticmethod
+    def write_board_facts(project: Path, name: str | None, *, emulated: bool) -> dict[str, Any]:
+        """Write what a new project has to know of its board, or of the machine that emulates it; the facts."""
+        # Only a template is asked to generate, and a template is part of the installed package.
+        from tvm_tiny.errors import TargetError
+        from tvm_tiny.project.boards import board_facts
+
+        try:
+            facts = board_facts(name, emulated=emulated)
+        except TargetError as error:
+            raise server.OptionValueError(error.message, hints=error.hints) from error
+        (project / _BOARD_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        return facts
+
+    def board_facts(self) -> dict[str, Any]:
+        """What ``write_board_facts`` wrote."""
+        facts: dict[str, Any] = json.loads((self.home / _BOARD_FILE).read_text(encoding="utf-8"))
+        return facts
+
+    def _opened(self) -> Stream:
+        if self._stream is None:
             raise server.TransportClosedError("the transport is not open")
-        return self._child
+        return self._stream
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         kept = self.home / _OPTIONS_FILE

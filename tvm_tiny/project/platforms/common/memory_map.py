@@ -1,4 +1,4 @@
-"""Which memories of a board are linker regions of their own, and where the emulated machine stands in for them.
+"""Which memories of a board are linker regions of their own, and where an emulated machine stands in for them.
 
 A workspace with a section gets the memory it is named after as a region. The largest row of neighbours among the other
 on-chip memories is ``RAM``: stack, data, and every workspace without a section.
@@ -36,8 +36,9 @@ class Region:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """``ram_bytes`` is the size of ``RAM``."""
+    """``ram_origin`` and ``ram_bytes`` are those of ``RAM``."""
 
+    ram_origin: int
     ram_bytes: int
     regions: tuple[Region, ...]
 
@@ -64,20 +65,29 @@ def memory_map(board: Mapping[str, Any], tinyml: Mapping[str, Any]) -> MemoryMap
 
     Parameters
     ----------
-    board : as in ``board.json``
+    board : as in ``board.json``; without a place for the harness beside its memories it is no emulated one, and
+        regions are where the memories are
     tinyml : the archive's part of metadata; memories that the board does not have are left to .bss and .rodata
     """
     used = [*tinyml.get("memories", ()), *(w for w in tinyml.get("weights", ()) if not w["in_ram"])]
     found = [(w, _find(board["memories"], w["name"])) for w in used if w["section"]]
     taken = {m["name"] for _, memories in found for m in memories}
     rest = [m for m in board["memories"] if m["kind"] in ON_CHIP and m["name"] not in taken]
-    ram_bytes = max((sum(m["size_bytes"] for m in run) for run in _runs(rest)), default=0)
+    ram = max(_runs(rest), key=_size, default=[])
+    ram_bytes = _size(ram)
+    if "harness_origin" not in board["regions"]:
+        regions = [
+            Region(w["name"], w["section"], m[0]["address"], _size(m), m[0]["kind"] == "external_flash")
+            for w, m in found
+            if m
+        ]
+        return MemoryMap(int(ram[0]["address"]) if ram else 0, ram_bytes, tuple(regions))
     inside = board["regions"]["ram_origin"] + ram_bytes
     outside = board["regions"]["harness_origin"] + board["regions"]["harness_bytes"]
     end = outside + board["external_bytes"]
-    regions: list[Region] = []
+    regions = []
     for workspace, memories in found:
-        size = sum(m["size_bytes"] for m in memories)
+        size = _size(memories)
         if not memories:
             continue
         kind = memories[0]["kind"]
@@ -88,7 +98,11 @@ def memory_map(board: Mapping[str, Any], tinyml: Mapping[str, Any]) -> MemoryMap
         else:
             origin, inside = inside, inside + size
         regions.append(Region(workspace["name"], workspace["section"], origin, size, kind == "external_flash"))
-    return MemoryMap(ram_bytes, tuple(regions))
+    return MemoryMap(board["regions"]["ram_origin"], ram_bytes, tuple(regions))
+
+
+def _size(memories: Iterable[Mapping[str, Any]]) -> int:
+    return sum(int(m["size_bytes"]) for m in memories)
 
 
 def _find(memories: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:

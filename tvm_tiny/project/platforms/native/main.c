@@ -8,13 +8,16 @@
 #include "link.h"
 
 void platform_read(void* data, uint32_t size) {
-  uint8_t* byte = data;
-  while (size) {
-    const ssize_t n = read(STDIN_FILENO, byte, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) exit(1);
-    byte += n;
-    size -= (uint32_t)n;
+  static uint8_t arrived[65536];
+  static ssize_t next, end;
+  for (uint8_t* byte = data; size; size--) {
+    while (next == end) {
+      next = 0;
+      end = read(STDIN_FILENO, arrived, sizeof arrived);
+      if (end < 0 && errno == EINTR) end = 0;
+      else if (end <= 0) exit(1);
+    }
+    *byte++ = arrived[next++];
   }
 }
 

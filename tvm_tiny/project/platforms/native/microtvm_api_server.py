@@ -51,6 +51,7 @@ class NativeHandler(handler.PlatformHandler):
             *(["-Werror"] if values["warning_as_error"] else []),
             *sanitize,
             *options.definitions(values["compile_definitions"]),
+            "-DLINK_PAYLOAD_BYTES=32768",
             f"-I{model.include_dir}",
             f"-I{self.home / 'common'}",
         ]

@@ -1,0 +1,1 @@
+"""Template: the model as firmware of a board on a serial port."""
