@@ -79,6 +79,11 @@ def plug_in(folder: Path, pty: str) -> None:
     link.replace(folder / "port")
 
 
+def plug_back(folder: Path, machine: str, elf: Path) -> None:
+    """``flash`` by a process of its own, as a board file's command does it."""
+    subprocess.run([sys.executable, __file__, "flash", folder, machine, elf], check=True)
+
+
 def reset(folder: Path) -> None:
     """Press the reset button."""
     _qmp(folder, "system_reset")

@@ -102,7 +102,7 @@ def test_the_json_report_has_the_promised_keys(archive: Path, few: Path, tmp_pat
     assert list(report) == [
         *("model", "target", "board", "macs", "executed_macs"),
         *("instructions", "instructions_min", "instructions_max", "instruction_mix"),
-        *("modelled_cycles", "cycle_model", "ram", "flash", "layers"),
+        *("modelled_cycles", "cycle_model", "cycles", "cycle_counter", "ram", "flash", "layers"),
     ]
     assert (report["model"], report["target"], report["board"]) == ("digits", "tinyml/qemu-m7", "nrf52840dk")
     keys = ["arena_bytes", "io_bytes", "data_bss_bytes", "stack_bytes", "total_bytes", "weights_bytes", "memories"]

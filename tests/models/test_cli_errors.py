@@ -173,7 +173,7 @@ def test_archives_that_are_none(archive: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_options_that_contradict(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _fails(["run", archive, "-i", "x.npz", "--fill-mode", "ones"], "exclude each other", capsys)
-    _fails(["run", archive, "--board", "qemu-m4"], "only an emulated board can be chosen", capsys)
+    _fails(["run", archive, "--board", "qemu-m4"], "only an emulated or attached board can be chosen", capsys)
     _fails(["run", archive, "--device", "qemu", "--board", "nonsense"], "unknown board 'nonsense'", capsys)
     _fails(["run", archive, "--project-option", "nonsense=1"], "nonsense", capsys)
     _fails(["run", archive, "--rpc-tracker", "here:9090"], "--rpc-tracker: models run on this machine", capsys)

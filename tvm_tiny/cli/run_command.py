@@ -30,11 +30,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="MODEL.tar; with --device micro a project's folder")
     parser.add_argument(
         "--device",
-        choices=("native", "qemu", "micro"),
+        choices=("native", "qemu", "board", "micro"),
         default="native",
-        help="this machine (the default), an emulated board, or the project made by tvmc micro",
+        help="this machine (the default), an emulated board, one that is attached, or the project made by tvmc micro",
     )
-    parser.add_argument("--board", metavar="BOARD", help="board to emulate; by default the one compiled for")
+    parser.add_argument(
+        "--board", metavar="BOARD", help="board to emulate, or attached; by default the one compiled for"
+    )
+    parser.add_argument("--port", metavar="PORT", help="serial port of the board; by default the only one there is")
     parser.add_argument(
         "-i", "--inputs", type=Path, metavar="X.npz", help="one array per input, or `inputs`; may be batches"
     )
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             board=args.board,
             inputs=inputs,
             project_dir=args.path if args.device == "micro" else None,
-            project_options=parse_project_options(args.project_option),
+            project_options=_project_options(args),
             run_timeout_s=args.timeout,
             on_progress=advance,
         )
@@ -96,15 +99,25 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.inputs is not None and args.fill_mode is not None:
         raise OptionError("--inputs and --fill-mode exclude each other", hints=["leave one of them out"])
-    if args.board is not None and args.device != "qemu":
+    if args.board is not None and args.device not in ("qemu", "board"):
         raise OptionError(
-            f"--board {args.board}: only an emulated board can be chosen, the device is {args.device}",
-            hints=["--device qemu", "leave out --board"],
+            f"--board {args.board}: only an emulated or attached board can be chosen, the device is {args.device}",
+            hints=["--device qemu", "--device board", "leave out --board"],
+        )
+    if args.port is not None and args.device not in ("board", "micro"):
+        raise OptionError(
+            f"--port {args.port}: only boards have ports, the device is {args.device}",
+            hints=["--device board", "leave out --port"],
         )
     if args.print_top is not None and args.print_top < 1:
         raise OptionError(f"--print-top {args.print_top}: expected 1 or more")
     if not args.timeout > 0:
         raise OptionError(f"--timeout {args.timeout:g}: expected more than 0 seconds")
+
+
+def _project_options(args: argparse.Namespace) -> dict[str, Any]:
+    options = parse_project_options(args.project_option)
+    return options if args.port is None else {"port": args.port, **options}
 
 
 def _list_options(args: argparse.Namespace) -> int:
@@ -150,6 +163,8 @@ def _times(result: RunResult) -> list[str]:
             f"least {report.instructions_min:,}, most {report.instructions_max:,}"
         )
     seconds = [s.seconds for s in result.stats if s.seconds is not None]
+    if report.cycles is not None:
+        lines.append(f"cycles per inference, of counter {report.cycle_counter}: mean {report.cycles:,.0f}")
     if seconds:
         ms = [1e3 * s for s in seconds]
         mean = sum(ms) / len(ms)

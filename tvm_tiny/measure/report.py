@@ -31,6 +31,7 @@ class Report:
     instruction_mix : instructions by class, mean over the batch; None where not counted
     modelled_cycles : mean, by the cycle model, never measured; None without counts or where the core has no model
     cycle_model : what the model assumes
+    cycles, cycle_counter : mean, as the device's own counter has it, and which one that is; None where it has none
     """
 
     model: str
@@ -47,6 +48,8 @@ class Report:
     ram: Ram
     flash: Flash
     layers: tuple[LayerReport, ...]
+    cycles: float | None = None
+    cycle_counter: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values under the keys that ``tvmc run --json`` promises."""
@@ -63,6 +66,8 @@ class Report:
             "instruction_mix": self.instruction_mix,
             "modelled_cycles": self.modelled_cycles,
             "cycle_model": self.cycle_model,
+            "cycles": self.cycles,
+            "cycle_counter": self.cycle_counter,
             "ram": {
                 "arena_bytes": ram.arena_bytes,
                 "io_bytes": ram.io_bytes,
@@ -100,6 +105,8 @@ class Report:
         table.add_row("instructions", number(self.instructions), note)
         if self.instructions is not None and self.executed_macs:
             table.add_row("instructions per MAC", f"{self.instructions / self.executed_macs:.2f}", "")
+        if self.cycles is not None:
+            table.add_row("cycles", number(self.cycles), f"of counter {self.cycle_counter}")
         if self.cycle_model is not None:
             table.add_row("modelled cycles", number(self.modelled_cycles), f"a model, not measured: {self.cycle_model}")
         ram, flash = self.ram, self.flash
@@ -124,6 +131,9 @@ def make_report(
     flash: Flash,
     counts: Sequence[RunCounts] | None,
     model: CycleModel | None = None,
+    *,
+    cycles: Sequence[int] = (),
+    cycle_counter: str | None = None,
 ) -> Report:
     """Put a report together.
 
@@ -132,6 +142,7 @@ def make_report(
     info : the archive's ``tinyml`` metadata
     counts : one entry per inference; None where instructions are not counted
     model : of the core it ran on; None: cycles are not modelled
+    cycles : one entry per inference, where the device's counter ``cycle_counter`` counts
     """
     runs = counts or ()
     totals = [run.instructions for run in runs]
@@ -161,6 +172,8 @@ def make_report(
         ram=ram,
         flash=flash,
         layers=tuple(layers),
+        cycles=_mean(cycles),
+        cycle_counter=cycle_counter if cycles else None,
     )
 
 

@@ -19,9 +19,11 @@ from tvm_tiny.measure.elf import Firmware, read_firmware
 from tvm_tiny.measure.report import Report, make_report
 from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs, split_rows
 from tvm_tiny.project import GeneratedProject, RunStats, Session, generate_project_from_mlf
+from tvm_tiny.project.link import ANSWER_TIMEOUT_S
+from tvm_tiny.project.platforms.common.archive import load_model, model_hash
 from tvm_tiny.targets import FlashTiming
 
-DEVICES = ("native", "qemu", "micro")
+DEVICES = ("native", "qemu", "board", "micro")
 _FIRMWARE = Path("build", "firmware.elf")
 
 
@@ -57,11 +59,11 @@ def run_model(
     Parameters
     ----------
     mlf_path : Model Library Format archive; None with device "micro", where the project holds it
-    device : "native" is a process of this machine, "qemu" an emulated board, "micro" the built project in
-        ``project_dir``
-    board : board to emulate; by default the one the model was compiled for
+    device : "native" is a process of this machine, "qemu" an emulated board, "board" an attached one, which is flashed,
+        "micro" the built project in ``project_dir``
+    board : board to emulate, or that is attached; by default the one the model was compiled for
     inputs : arrays by tensor name, or under "inputs" where the model has one
-    project_dir : with "native" and "qemu" the project is made there and kept; by default it is a temporary one
+    project_dir : where the project is made and kept, but for "micro"; by default it is a temporary one
     project_options : options of the platform, for every step that takes them
     run_timeout_s : longest time for one inference
     check_stores : on QEMU, raise when the model writes anywhere but to its outputs, static data and stack
@@ -107,7 +109,7 @@ def _existing(
 
 
 class _Runner:
-    """One project's runs; counts instructions where the project is one of platform ``qemu``."""
+    """One project's runs; counts instructions where the project is one of platform ``qemu``, cycles on a board."""
 
     def __init__(
         self, project: GeneratedProject, module: str, info: dict[str, Any], run_timeout_s: float, check_stores: bool
@@ -119,10 +121,12 @@ class _Runner:
         self._run_timeout_s = run_timeout_s
         self._check_stores = check_stores
         elf = project.directory / _FIRMWARE
-        is_qemu = project.info().platform_name == "qemu" and elf.exists()
-        self._firmware: Firmware | None = read_firmware(elf) if is_qemu else None
+        platform = project.info().platform_name
+        self._counted = platform == "qemu" and elf.exists()
+        ours = self._counted or (platform == "board" and elf.exists())
+        self._firmware: Firmware | None = read_firmware(elf) if ours else None
         self._board: dict[str, Any] = {}
-        if is_qemu:
+        if ours:
             self._board = json.loads((project.directory / "board.json").read_text(encoding="utf-8"))
 
     def run(
@@ -134,8 +138,10 @@ class _Runner:
             options = {} if counter is None else {"qemu_plugin": counter.qemu_plugin}
             transport = self._project.transport(options)
             locate = None if self._firmware is None else self._firmware.describe
-            with Session(transport, run_timeout_s=self._run_timeout_s, locate=locate) as session:
-                self._check_sizes(session)
+            answer_timeout_s = max(ANSWER_TIMEOUT_S, transport.timeouts.session_established_timeout_sec)
+            timeouts = {"run_timeout_s": self._run_timeout_s, "answer_timeout_s": answer_timeout_s}
+            with Session(transport, **timeouts, locate=locate) as session:
+                self._check_model(session)
                 rows = []
                 for i, inputs in enumerate(batch):
                     rows.append(self._infer(session, inputs))
@@ -145,7 +151,7 @@ class _Runner:
         if counts is not None and len(counts) != len(batch):
             raise RunError(f"counted {len(counts)} inferences, expected {len(batch)}")
         outputs = join_outputs(self._info["outputs"], rows, batched)
-        report = self._report(session.stats, counts)
+        report = self._report(session, counts)
         return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats))
 
     def _infer(self, session: Session, inputs: Sequence[bytes]) -> list[bytes]:
@@ -155,7 +161,7 @@ class _Runner:
 
     def _counter(self, folder: Path) -> InstructionCounter | None:
         firmware = self._firmware
-        if firmware is None:
+        if firmware is None or not self._counted:
             return None
         allowed = []
         if self._check_stores:
@@ -179,7 +185,15 @@ class _Runner:
         timing = self._board.get("flash_timing")
         return None if timing is None else FlashTiming(**timing)
 
-    def _check_sizes(self, session: Session) -> None:
+    def _check_model(self, session: Session) -> None:
+        """Raise for firmware of another model, which a board may still have."""
+        sources = self._project.directory / "model"
+        if sources.is_dir() and session.info.model_hash != (expected_hash := model_hash(load_model(sources))):
+            raise RunError(
+                f"the device runs model '{session.info.model_name}', hash {session.info.model_hash:08x}; "
+                f"the project has '{self._info['model']}', hash {expected_hash:08x}",
+                hints=["build it: tvmc micro build -f", "bring it onto the board: tvmc micro flash"],
+            )
         for kind, sizes in (("inputs", session.input_sizes), ("outputs", session.output_sizes)):
             expected = tuple(t["size_bytes"] for t in self._info[kind])
             if kind == "inputs" and self._stream is not None:
@@ -190,10 +204,17 @@ class _Runner:
                     hints=["build it: tvmc micro build -f"],
                 )
 
-    def _report(self, stats: Sequence[RunStats], counts: Sequence[RunCounts] | None) -> Report:
-        if self._firmware is None or counts is None:
+    def _report(self, session: Session, counts: Sequence[RunCounts] | None) -> Report:
+        stats = session.stats
+        if self._firmware is None:
             ram, flash = estimate(self._info)
             return make_report(self._info, self._project.info().platform_name, ram, flash, None)
+        if counts is None:
+            stack_bytes = max(s.stack_bytes or 0 for s in stats)
+            ram, flash = account(self._firmware, self._module, self._info, stack_bytes)
+            cycles = [s.cycles for s in stats if s.cycles is not None]
+            counter = session.info.counter
+            return make_report(self._info, self._board["name"], ram, flash, None, cycles=cycles, cycle_counter=counter)
         self._raise_for_bad_stores(counts)
         # Painting sees what was written, the counter where the stack pointer was; a report gives the larger.
         top = self._firmware.address("model_stack_top")

@@ -148,7 +148,8 @@ class ProjectAPIClient:
 
     def open_transport(self, options: dict[str, Any]) -> TransportTimeouts:
         """Start the device; the time-outs are what the platform suggests, in seconds."""
-        reply = self._call("open_transport", {"options": options})
+        # A board may have to be plugged in first.
+        reply = self._call("open_transport", {"options": options}, _BUILD_TIMEOUT_S)
         timeouts = _field(reply, "timeouts", dict)
         try:
             return TransportTimeouts(**{name: float(timeouts[name]) for name in TransportTimeouts._fields})

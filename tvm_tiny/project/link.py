@@ -23,7 +23,7 @@ _REPLY, _DAMAGED, _FAULT = 0x80, 0x80, 0x7F
 _OK, _NO_SESSION, _BEGUN = 0, 4, 5
 _STATUS = {2: "request is unknown or has a wrong size", 3: "tensor, range or address does not exist"}
 ANSWER_TIMEOUT_S = 20.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.4, 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _QUIET_S = 0.25, 5.0, 0.05
 _READ_BYTES = 1 << 16
 _COUNTERS = {0: None, 1: "dwt_cyccnt", 2: "systick"}
 # Main ID registers of the Technical Reference Manuals, bits 15 to 4.
@@ -95,6 +95,8 @@ class Link:
     Attributes
     ----------
     repeats : how many times a request was sent again
+    sessions : how many times the device was told of one: more than once where it restarted
+    begun : whether the device said of the last request that it had begun to execute it
     """
 
     def __init__(
@@ -109,13 +111,15 @@ class Link:
         self._locate = locate
         self._arrived = b""
         self._session = self._sequence = 0
-        self.repeats = 0
+        self.repeats = self.sessions = 0
+        self.begun = False
         self.info = self.begin()
 
     def begin(self) -> DeviceInfo:
         """Begin a session, which a device that has started anew must be told; what it says of itself."""
         self._session = (self._session + 1 + secrets.randbelow(0xFFFD)) % 0xFFFF + 1  # not the last one, never 0
         self._sequence = 0
+        self.sessions += 1
         self.info = _parse_info(self.request(Request.INFO))
         return self.info
 
@@ -134,6 +138,7 @@ class Link:
         frame = _END + _escape(body + _CRC.pack(zlib.crc32(body))) + _END
         deadline = time.monotonic() + (timeout_s or self._answer_timeout_s)
         pause_s = _FIRST_PAUSE_S
+        self.begun = False
         while True:
             try:
                 self._transport.write(frame, max(0.0, deadline - time.monotonic()))
@@ -155,13 +160,17 @@ class Link:
             frame, _, self._arrived = self._arrived.partition(_END)
             parsed = _parse_frame(frame)
             if parsed is None:
+                if frame:  # the answer, spoilt, or noise before it
+                    deadline = min(deadline, time.monotonic() + _QUIET_S)
                 continue
             answered, status, sequence, session, payload = parsed
             if answered == _DAMAGED:
                 return None
             # Anything else answers an earlier request, once more.
             ours = (sequence, session) == (self._sequence, self._session)
-            if ours and answered in (kind | _REPLY, _FAULT) and status != _BEGUN:
+            if ours and status == _BEGUN:
+                self.begun = True
+            elif ours and answered in (kind | _REPLY, _FAULT):
                 return answered, status, payload
 
     def _checked(self, kind: Request, answered: int, status: int, payload: bytes) -> bytes:

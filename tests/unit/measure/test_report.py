@@ -41,6 +41,8 @@ def test_keys_and_means() -> None:
         "instruction_mix": {"alu": 111.5},
         "modelled_cycles": None,
         "cycle_model": None,
+        "cycles": None,
+        "cycle_counter": None,
         "ram": {
             "arena_bytes": 64,
             "io_bytes": 52,

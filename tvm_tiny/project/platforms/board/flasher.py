@@ -46,11 +46,13 @@ class Flasher:
         """
         self._run("flash", self._flash_commands(files))
 
-    def reset(self, *, needed: bool) -> None:
-        """Reset the board; unless ``needed``, one that cannot be reset is left alone."""
+    def reset(self, *, needed: bool) -> bool:
+        """Reset the board; unless ``needed``, one that cannot be reset is left alone. Whether it was."""
         commands = self._reset_commands()
-        if needed or (self._chosen(commands) is not None):
+        possible = self._chosen(commands) is not None
+        if needed or possible:
             self._run("reset", commands)
+        return possible
 
     def _flash_commands(self, files: Mapping[str, Path]) -> dict[str, list[str]]:
         given = {**{name: str(path) for name, path in files.items()}, "probe": self._probe}

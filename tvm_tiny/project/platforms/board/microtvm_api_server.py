@@ -126,10 +126,12 @@ class BoardHandler(handler.PlatformHandler):
 
     def start(self, values: dict[str, Any]) -> serial_port.SerialPort:
         serial = self.board_facts()["serial"]
-        if values["reset"] is not False:
-            self._flasher(values).reset(needed=bool(values["reset"]))
-        port = serial_port.choose_port(values["port"] or serial["port"])
-        return serial_port.SerialPort(port, values["baud"] or serial["baud"], values["port_wait_s"])
+        place = serial_port.choose_port(values["port"] or serial["port"]), values["baud"] or serial["baud"]
+        port = serial_port.SerialPort(*place, values["port_wait_s"])
+        if values["reset"] is False or not self._flasher(values).reset(needed=bool(values["reset"])):
+            return port
+        port.close()  # some boards' ports go and come back with a reset
+        return serial_port.SerialPort(*place, values["port_wait_s"])
 
     def _flasher(self, values: Mapping[str, Any]) -> flasher.Flasher:
         board = self.board_facts()
