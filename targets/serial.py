@@ -39,6 +39,7 @@ class Serial:
     address : of its registers
     clock_hz : what its baud rate is divided from, after ``setup``
     setup : clocks and pins, in this order
+    core_clock_hz : of the core after ``setup``; 0: the board's ``clock_hz``
     port : on the host; empty: the user says which
     """
 
@@ -47,6 +48,7 @@ class Serial:
     clock_hz: int
     baud: int
     setup: tuple[SetupStep, ...] = ()
+    core_clock_hz: int = 0
     port: str = ""
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ def parse_serial(table: Mapping[str, Any]) -> Serial | None:
         fields.take("clock_hz", int),
         fields.take("baud", int, 115_200),
         tuple(steps),
+        fields.take("core_clock_hz", int, 0),
         fields.take("port", str, ""),
     )
     fields.finish()

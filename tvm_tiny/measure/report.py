@@ -154,9 +154,9 @@ def make_report(
         parts = [run.layers[index] for run in runs]
         shape = tuple(int(d) for d in layer["output_shape"])
         mean = _mean([part.instructions for part in parts])
-        cycles = None if model is None else _mean([model.cycles(part) for part in parts])
+        modelled = None if model is None else _mean([model.cycles(part) for part in parts])
         floor = floor_instructions(layer, cpu)
-        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["executed_macs"], floor, mean, cycles))
+        layers.append(LayerReport(layer["name"], layer["op"], shape, layer["executed_macs"], floor, mean, modelled))
     return Report(
         model=info["model"],
         target=info["target"],

@@ -103,7 +103,7 @@ class BoardHandler(handler.PlatformHandler):
             model = dataclasses.replace(model, sources=(), tinyml={})
         defines: dict[str, int | str] = {
             "CACHES": int(values["caches"] and board["cpu"] in _CACHED_CORES),
-            "CORE_CLOCK_HZ": f"{board['clock_hz']}u",
+            "CORE_CLOCK_HZ": f"{serial['core_clock_hz'] or board['clock_hz']}u",
             "SERIAL_ADDRESS": f"{serial['address']:#x}u",
             "SERIAL_CLOCK_HZ": f"{serial['clock_hz']}u",
             "SERIAL_BAUD": f"{values['baud'] or serial['baud']}u",
