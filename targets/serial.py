@@ -69,8 +69,9 @@ def parse_serial(table: Mapping[str, Any]) -> Serial | None:
             raise TargetError(f"key 'serial.setup[{i}]' is {entry!r}, expected a table")
         step = Fields(entry, f"serial.setup[{i}]")
         masks = {key: step.take(key, int, 0) for key in ("clear", "set", "wait")}
-        steps.append(SetupStep(step.take("address", int), **masks))
+        address = step.take("address", int)
         step.finish()
+        steps.append(SetupStep(address, **masks))
     serial = Serial(
         fields.take("driver", str),
         fields.take("address", int),

@@ -36,13 +36,28 @@ port = "{folder}/port"
 command = ["{python}", "{script}", "flash", "{folder}", "{qemu_machine}", "{{elf}}"]
 reset_command = ["{python}", "{script}", "reset", "{folder}"]
 """
-MPS2 = {"flash": 0, "flash_bytes": 1_048_576, "ram": 0x20000000, "ram_bytes": 524_288, "driver": "cmsdk", "uart": 0x40004000}
+MPS2 = {
+    "flash": 0,
+    "flash_bytes": 1_048_576,
+    "ram": 0x20000000,
+    "ram_bytes": 524_288,
+    "driver": "cmsdk",
+    "uart": 0x40004000,
+}
 
 
 def board_file(folder: Path, cpu: str, machine: str, **changes: Any) -> Path:
     """Write the board file of a board whose process lives in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {**MPS2, "cpu": cpu, "machine": machine, "qemu_machine": machine, "folder": folder, "python": sys.executable, "script": __file__}
+    facts = {
+        **MPS2,
+        "cpu": cpu,
+        "machine": machine,
+        "qemu_machine": machine,
+        "folder": folder,
+        "python": sys.executable,
+        "script": __file__,
+    }
     path = folder / "emulated.toml"
     path.write_text(TEXT.format(**{**facts, **changes}), encoding="utf-8")
     return path

@@ -72,3 +72,16 @@ def test_linker_script() -> None:
 
 def test_weights_in_ram_are_data() -> None:
     assert memory_map(DISCO, weights("qspi", in_ram=True)).regions == ()
+
+
+def test_a_board_itself_has_its_own_addresses() -> None:
+    board = board_facts("stm32f746g_disco", emulated=False)
+    assert board["regions"] == {"flash_origin": 0x0800_0000, "flash_bytes": 1024 * KIB}
+    found = memory_map(board, {**used("dtcm", "sram1_sram2", "sdram", default="sram1_sram2"), **weights("qspi")})
+    assert (found.ram_origin, found.ram_bytes) == (0x2001_0000, 256 * KIB)
+    assert [(r.origin, r.size_bytes, r.constants) for r in found.regions] == [
+        (0x2000_0000, 64 * KIB, False),
+        (0xC000_0000, 8192 * KIB, False),
+        (0x9000_0000, 16384 * KIB, True),
+    ]
+    assert (memory_map(board, {}).ram_origin, memory_map(board, {}).ram_bytes) == (0x2000_0000, 320 * KIB)

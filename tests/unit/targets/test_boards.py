@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import tvm_tiny.project
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets import MACHINES, Board, FlashTiming, board_names, load_board, load_board_file, resolve
+from tvm_tiny.targets.serial import DRIVERS, Serial, SetupStep
 
 # flash, largest contiguous on-chip RAM (data sheets of the parts)
 SIZES = {
@@ -275,3 +277,57 @@ def test_bad_flash_timing(old: str, new: str, message: str, tmp_path: Path) -> N
     path.write_text(GOOD + TIMING.replace(old, new))
     with pytest.raises(TargetError, match=re.escape(message)):
         load_board_file(path)
+
+
+SERIAL = """
+openocd = ["board/mine.cfg"]
+reset_command = ["flasher", "reset"]
+
+[serial]
+driver = "stm32f4"
+address = 0x4000_4400
+clock_hz = 16_000_000
+setup = [
+  { address = 0x4002_3830, set = 0x1 },
+  { address = 0x4002_0000, clear = 0xf0, set = 0xa0 },
+  { address = 0x4002_3800, wait = 0x2 },
+]
+"""
+
+
+def test_serial_port(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(GOOD)
+    assert load_board_file(path).serial is None
+    path.write_text(GOOD + SERIAL)
+    board = load_board_file(path)
+    steps = (SetupStep(0x40023830, set=1), SetupStep(0x40020000, 0xF0, 0xA0), SetupStep(0x40023800, wait=2))
+    assert board.serial == Serial("stm32f4", 0x40004400, 16_000_000, 115_200, steps)
+    assert (board.flashing.openocd, board.flashing.reset_command) == (("board/mine.cfg",), ("flasher", "reset"))
+    assert board.flash_address == 0x0800_0000
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"stm32f4"', '"usart"', "serial: driver is 'usart', expected one of cmsdk, stm32, stm32f4, nrf"),
+        ("16_000_000", "100_000", "serial: clock_hz is 100000, expected at least 8 times the baud of 115200"),
+        ("set = 0x1 }", "set = 0x1, wait = 1 }", "0x40023830: expected 'wait', or 'clear' and 'set'"),
+        ("clear = 0xf0, set = 0xa0", "clear = 0", "0x40020000: expected 'wait', or 'clear' and 'set'"),
+        ("0x4002_3830,", "0x4002_3831,", "address is 0x40023831, expected that of a 32-bit register"),
+        ("wait = 0x2", "weit = 0x2", "unknown key 'serial.setup[2].weit'"),
+        ("clock_hz = 16", "clok_hz = 16", "key 'serial.clock_hz' is missing"),
+        ("{ address = 0x4002_3800, wait = 0x2 }", "3", "key 'serial.setup[2]' is 3, expected a table"),
+    ],
+)
+def test_bad_serial_ports(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    assert old in SERIAL
+    path.write_text(GOOD + SERIAL.replace(old, new))
+    with pytest.raises(TargetError, match=re.escape(message)):
+        load_board_file(path)
+
+
+def test_drivers_are_files() -> None:
+    folder = Path(tvm_tiny.project.__file__).parent / "platforms" / "board"
+    assert sorted(DRIVERS) == sorted(p.stem.removeprefix("uart_") for p in folder.glob("uart_*.c"))
