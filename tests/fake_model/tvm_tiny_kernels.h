@@ -2,7 +2,8 @@
 #ifndef TVM_TINY_KERNELS_H
 #define TVM_TINY_KERNELS_H
 
-#if defined(TINYML_PROFILE) && defined(__arm__)
+#if defined(TINYML_MARK)
+#elif defined(TINYML_PROFILE) && defined(__arm__)
 #define TINYML_MARK(i)                                                                                          \
   __asm volatile("0:\n.pushsection .tinyml_marks,\"a\",%%progbits\n.balign 4\n.word 0b, %c0\n.popsection" ::"i"(i))
 #else

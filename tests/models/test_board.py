@@ -14,7 +14,8 @@ from tests import emulated_board
 from tests.bad_line import BadLine
 from tvm_tiny import demo
 from tvm_tiny.cli.main import main
-from tvm_tiny.measure import run_model
+from tvm_tiny.measure import Board, run_loaded, run_model
+from tvm_tiny.project import generate_project_from_mlf
 
 pytestmark = pytest.mark.qemu
 
@@ -62,7 +63,9 @@ def test_the_bundled_model_from_the_command_line(
 
     # The board still has this firmware: another model is noticed.
     other = str(tmp_path / "other")
-    assert main(["compile", "--target", f"tinyml/{board}", "--optimize", "size", str(demo.TFLITE), "-o", archive]) == 0
+    assert (
+        main(["compile", "--target", f"tinyml/{board}", "--optimize", "balanced", str(demo.TFLITE), "-o", archive]) == 0
+    )
     assert main(["micro", "create-project", other, archive, "board"]) == 0
     capsys.readouterr()
     assert main(["run", other, "--device", "micro", "-i", x]) == 1
@@ -80,3 +83,27 @@ def test_keyword_spotting(folder: Path, tmp_path: Path, shared_file: Callable[[s
     result = run_model(archive, device="board", inputs={"inputs": inputs})
     (outputs,) = result.outputs.values()
     np.testing.assert_array_equal(outputs, expected, strict=True)
+
+
+def test_models_from_ram_of_a_board_flashed_once(folder: Path, tmp_path: Path) -> None:
+    with np.load(demo.TEST_SET) as file:
+        images, expected = file["inputs"][:2], file["outputs"][:2]
+    target = f"tinyml/{folder / 'emulated.toml'}"
+    speed, balanced = (
+        tvm_tiny.compile(demo.TFLITE, target, optimize=goal).export(tmp_path / f"{goal}.tar")
+        for goal in ("speed", "balanced")
+    )
+    with generate_project_from_mlf("board", tmp_path / "project", speed, {"model": "false"}) as project:
+        project.build()
+    cycles = []
+    with Board.open(tmp_path / "project", flash=True) as board:
+        for archive in (speed, balanced, speed):
+            result = run_loaded(board, archive, inputs={"inputs": images})
+            (outputs,) = result.outputs.values()
+            np.testing.assert_array_equal(outputs, expected, strict=True)
+            assert result.cycles is not None
+            assert result.layer_cycles is not None
+            assert 0.9 * result.cycles < sum(result.layer_cycles) <= result.cycles
+            cycles.append(result.cycles)
+        assert board.restarts == 0
+    assert abs(cycles[0] - cycles[2]) <= 1

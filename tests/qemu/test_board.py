@@ -196,8 +196,8 @@ def test_a_candidate_that_hangs_costs_a_reset(project_dir: Path, candidates: tup
     with Board.open(project_dir) as board:
         board.load(board.memory_address, code)
         start = time.monotonic()
-        assert board.call(at["hang"], timeout_s=0.5).status == "timeout"
-        assert time.monotonic() - start < 5
+        assert board.call(at["hang"], timeout_s=2.0).status == "timeout"
+        assert time.monotonic() - start < 30
         assert board.restarts == 1
         board.load(board.memory_address, code)
         assert board.call(at["add"], [1, 2, 3, 4, 5, 6]).value == 70
@@ -231,7 +231,7 @@ def test_candidates_over_a_bad_line(project_dir: Path, folder: Path, candidates:
                         event = False
                         (line.be_silent(0.7) if trial == 1 else emulated_board.reset(folder))
                         if trial == 7:
-                            assert board.call(at["hang"], timeout_s=0.5).status == "timeout"
+                            assert board.call(at["hang"], timeout_s=2.0).status == "timeout"
                     result = board.call(at["fill"], [data, 50, trial])
                     assert board.read(data, 64) == bytes([trial]) * 50 + bytes(14)
                     break
@@ -317,6 +317,6 @@ def test_platform_qemu_runs_candidates_too(fake_project: ProjectDir) -> None:
         result = board.call(board.memory_address, [40, 2])
         assert (result.status, result.value, result.cycles) == ("ok", 42, None)
         board.load(board.memory_address, bytes.fromhex("fee7"))  # b .
-        assert board.call(board.memory_address, timeout_s=0.3).status == "timeout"
+        assert board.call(board.memory_address, timeout_s=2.0).status == "timeout"
         board.load(board.memory_address, bytes.fromhex("4018 7047"))
         assert board.call(board.memory_address, [1, 2]).value == 3

@@ -5,6 +5,7 @@ from tvm_tiny.measure.board import Board
 from tvm_tiny.measure.counter import INSTRUCTION_CLASSES, LayerCounts, RunCounts
 from tvm_tiny.measure.device import CallResult, Device
 from tvm_tiny.measure.layer_table import LayerReport
+from tvm_tiny.measure.loaded import LoadedRun, run_loaded
 from tvm_tiny.measure.report import Report
 from tvm_tiny.measure.run import DEVICES, RunResult, run_model
 
@@ -17,9 +18,11 @@ __all__ = [
     "Flash",
     "LayerCounts",
     "LayerReport",
+    "LoadedRun",
     "Ram",
     "Report",
     "RunCounts",
     "RunResult",
+    "run_loaded",
     "run_model",
 ]

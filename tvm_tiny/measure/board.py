@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from tvm_tiny.errors import DeviceRestartedError, DeviceTimeoutError, OptionErro
 from tvm_tiny.measure.device import CallResult
 from tvm_tiny.project import DeviceInfo, FaultError, GeneratedProject, Link, ProjectTransport, Ran, Request
 
-_ANSWER_TIMEOUT_S = 8.0
 _ATTEMPTS = 3
 _MOST_ARGUMENTS = 16
 _WORD_BYTES = 4
@@ -69,6 +69,12 @@ class Board:
     def info(self) -> DeviceInfo:
         """What the board says of itself."""
         return self._link.info
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The project's ``board.json``: compiler flags and memories."""
+        facts: dict[str, Any] = json.loads((self._project.directory / "board.json").read_text(encoding="utf-8"))
+        return facts
 
     @property
     def memory_address(self) -> int:
@@ -168,7 +174,7 @@ class Board:
                 self._transport.close()
             self._transport = self._project.transport(options)
             try:
-                return Link(self._transport, answer_timeout_s=_ANSWER_TIMEOUT_S, locate=self._locate)
+                return Link(self._transport, locate=self._locate)
             except DeviceTimeoutError as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise RunError(

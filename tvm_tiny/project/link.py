@@ -24,6 +24,8 @@ _OK, _NO_SESSION, _BEGUN = 0, 4, 5
 _STATUS = {2: "request is unknown or has a wrong size", 3: "tensor, range or address does not exist"}
 ANSWER_TIMEOUT_S = 20.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _QUIET_S = 0.25, 5.0, 0.05
+# Seconds a byte of a long request: at first as at 115,200 baud, then what is seen; never more than the last.
+_PACE_S, _SLOWEST_PACE_S, _LONG_BYTES = 1e-4, 1e-2, 128
 _READ_BYTES = 1 << 16
 _COUNTERS = {0: None, 1: "dwt_cyccnt", 2: "systick"}
 # Main ID registers of the Technical Reference Manuals, bits 15 to 4.
@@ -111,6 +113,7 @@ class Link:
         self._locate = locate
         self._arrived = b""
         self._session = self._sequence = 0
+        self._pace_s = _PACE_S
         self.repeats = self.sessions = 0
         self.begun = False
         self.info = self.begin()
@@ -136,8 +139,9 @@ class Link:
         self._sequence = (self._sequence + 1) & 0xFFFF
         body = _HEADER.pack(kind, 0, self._sequence, len(payload), self._session) + payload
         frame = _END + _escape(body + _CRC.pack(zlib.crc32(body))) + _END
-        deadline = time.monotonic() + (timeout_s or self._answer_timeout_s)
-        pause_s = _FIRST_PAUSE_S
+        start, repeats_before = time.monotonic(), self.repeats
+        deadline = start + (timeout_s or self._answer_timeout_s)
+        pause_s = _FIRST_PAUSE_S + 2 * self._pace_s * len(frame)
         self.begun = False
         while True:
             try:
@@ -146,11 +150,19 @@ class Link:
             except DeviceTimeoutError:
                 answer = None
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._learn_pace(len(frame), 2 * self._pace_s)
             if answer is not None:
+                if self.repeats == repeats_before:
+                    self._learn_pace(len(frame), (time.monotonic() - start) / len(frame))
                 return self._checked(kind, *answer)
             if time.monotonic() >= deadline:
                 raise DeviceTimeoutError("device did not answer in time")
             self.repeats += 1
+
+    def _learn_pace(self, size: int, pace_s: float) -> None:
+        """A line that is slower than thought must not be filled with repeated requests; short ones tell nothing."""
+        if size >= _LONG_BYTES:
+            self._pace_s = min(0.7 * self._pace_s + 0.3 * pace_s, _SLOWEST_PACE_S)
 
     def _answer(self, kind: Request, deadline: float) -> tuple[int, int, bytes] | None:
         """Type, status and payload of the answer to the last request; None when it did not arrive whole."""
@@ -166,8 +178,12 @@ class Link:
             answered, status, sequence, session, payload = parsed
             if answered == _DAMAGED:
                 return None
-            # Anything else answers an earlier request, once more.
             ours = (sequence, session) == (self._sequence, self._session)
+            if (
+                not ours
+            ):  # an earlier request is answered once more: the device is busy with what was repeated too early
+                self._learn_pace(_LONG_BYTES, 2 * self._pace_s)
+                deadline = max(deadline, time.monotonic() + _FIRST_PAUSE_S)
             if ours and status == _BEGUN:
                 self.begun = True
             elif ours and answered in (kind | _REPLY, _FAULT):

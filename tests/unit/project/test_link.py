@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 
 from tvm_tiny.errors import DeviceRestartedError, DeviceTimeoutError, RunError
-from tvm_tiny.project import link
 from tvm_tiny.project.faults import FaultError, parse_fault
 from tvm_tiny.project.link import Link, Request
 from tvm_tiny.project.session import Session
@@ -72,11 +71,6 @@ class Device:
 
 def ran(status: int = 0, stack: int = 0, nanoseconds: int = 0, cycles: int = 0) -> bytes:
     return struct.pack("<iIQQ", status, stack, nanoseconds, cycles)
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "ANSWER_TIMEOUT_S", 0.05)
 
 
 def test_one_inference() -> None:

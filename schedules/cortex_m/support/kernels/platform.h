@@ -68,9 +68,11 @@
 
 /*
  * TINYML_MARK(i): layer i starts here (-1: the network has ended). Costs no instruction. A profiling build
- * (TINYML_PROFILE) keeps pairs of (address of the instruction, layer) in the section .tinyml_marks.
+ * (TINYML_PROFILE) keeps pairs of (address of the instruction, layer) in the section .tinyml_marks. A macro of one's own
+ * takes its place.
  */
-#if defined(TINYML_PROFILE) && defined(__GNUC__) && defined(__arm__)
+#if defined(TINYML_MARK)
+#elif defined(TINYML_PROFILE) && defined(__GNUC__) && defined(__arm__)
 #define TINYML_MARK(i)                                                                             \
     __asm volatile("0:\n\t.pushsection .tinyml_marks,\"a\",%%progbits\n\t.balign 4\n\t"            \
                    ".word 0b, %c0\n\t.popsection" ::"i"(i)                                         \

@@ -19,7 +19,8 @@ else:
     import server
 
 _STACK_BYTES, _LEAST_STACK_BYTES = 4096, 1024
-_GCC_PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
+TOOLCHAIN = "arm-none-eabi-"
+GCC_PACKAGES = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
 _COMMON = ("cortex_m.c", "link.c")
 
 
@@ -54,9 +55,7 @@ def build_options() -> list[server.ProjectOption]:
             default="",
             help="Board to build for, or a board file (.toml); the model's own when not given.",
         ),
-        option(
-            "toolchain", type="str", optional=BUILD_OPTIONS, default="arm-none-eabi-", help="Prefix of the compiler."
-        ),
+        option("toolchain", type="str", optional=BUILD_OPTIONS, default=TOOLCHAIN, help="Prefix of the compiler."),
         option(
             "stack_bytes",
             type="int",
@@ -81,8 +80,8 @@ def build_firmware(
     ------
     MemoryOverflowError : the model is larger than the board
     """
-    cc = find_program([values["toolchain"] + "gcc"], _GCC_PACKAGES)
-    core = [*board["gcc_flags"], *_libc_flags(cc, build_dir)]
+    cc = find_program([values["toolchain"] + "gcc"], GCC_PACKAGES)
+    core = [*board["gcc_flags"], *libc_flags(cc, build_dir)]
     warnings = [*WARNINGS, *(["-Werror"] if values["warning_as_error"] else [])]
     command = [cc, *core, "-g", "-ffunction-sections", "-fdata-sections", *warnings]
     command += [*(["-DTINYML_PROFILE=1"] if harness.profile else []), f"-I{model.include_dir}"]
@@ -117,11 +116,11 @@ def build_firmware(
         if asked or overflows.keys() != {"RAM"} or left < _LEAST_STACK_BYTES:
             raise _too_large(overflows, board["name"], regions, memories) from error
         link_with(left)
-    objcopy = find_program([values["toolchain"] + "objcopy"], _GCC_PACKAGES)
+    objcopy = find_program([values["toolchain"] + "objcopy"], GCC_PACKAGES)
     run_tool([objcopy, "-O", "ihex", "firmware.elf", "firmware.hex"], cwd=build_dir)
 
 
-def _libc_flags(cc: str, build_dir: Path) -> list[str]:
+def libc_flags(cc: str, build_dir: Path) -> list[str]:
     """Flags of the C library that is there: the model's C includes <string.h> and may call memcpy.
 
     Newlib first: its memcpy moves words, Debian's picolibc is built for size and moves bytes.

@@ -1,0 +1,1 @@
+"""C that goes with a model into the RAM of a device."""
