@@ -95,7 +95,7 @@ def test_stores_outside_are_found(fake_project: ProjectDir) -> None:
 
 def test_wrong_uses(fake_archive: Path, tmp_path: Path) -> None:
     inputs = {"x:0": X, "bias": BIAS}
-    with pytest.raises(OptionError, match="unknown device 'cuda'; known: native, qemu, micro"):
+    with pytest.raises(OptionError, match="unknown device 'cuda'; known: native, qemu, board, micro"):
         run_model(fake_archive, device="cuda", inputs=inputs)
     with pytest.raises(OptionError, match="device 'micro' needs a project directory"):
         run_model(None, device="micro", inputs=inputs)

@@ -30,11 +30,13 @@ class LoadedRun:
     outputs : by tensor name, with the batch in front if the inputs had one
     cycles : of one inference, by the board's counter, mean over the batch; None where it has none
     layer_cycles : the same for each layer
+    firmware : symbols of what was loaded, with their sizes
     """
 
     outputs: dict[str, Array]
     cycles: float | None
     layer_cycles: tuple[float, ...] | None
+    firmware: Firmware
 
 
 def run_loaded(board: Board, mlf_path: Path, *, inputs: Mapping[str, Array], timeout_s: float = 60.0) -> LoadedRun:
@@ -120,8 +122,8 @@ def _run(
             layers.append(struct.unpack(f"<{len(info['layers'])}I", ticks))
     outputs = join_outputs(info["outputs"], rows, batched)
     if not totals:
-        return LoadedRun(outputs, None, None)
-    return LoadedRun(outputs, _mean(totals), tuple(_mean(layer) for layer in zip(*layers, strict=True)))
+        return LoadedRun(outputs, None, None, symbols)
+    return LoadedRun(outputs, _mean(totals), tuple(_mean(layer) for layer in zip(*layers, strict=True)), symbols)
 
 
 def _buffers(board: Board, address: int, count: int) -> list[tuple[int, int]]:

@@ -151,7 +151,6 @@ static void answer_info(void) {
   const struct link_device device = describe();
   const uint32_t words[] = {LINK_VERSION, LINK_PAYLOAD_BYTES};
   session = request.header.session;
-  kept.header.type = 0;
   model_begin();
   const struct header header =
       reply_header(INFO | REPLY, OK, sizeof words + sizeof device + model_info_bytes + model_name_bytes);
@@ -241,9 +240,14 @@ static int answer(void) {
   const uint32_t size = request.header.size;
   if (type != INFO && (request.header.session != session || !session)) {
     send(NO_SESSION, 0, 0);
-  } else if (type != INFO && kept.header.type && kept.header.sequence == request.header.sequence) {
+    return 1;
+  }
+  if (type != INFO && kept.header.type && kept.header.sequence == request.header.sequence) {
     send_kept();
-  } else if (type == INFO) {
+    return 1;
+  }
+  kept.header.type = 0; /* the host has it: it has gone on */
+  if (type == INFO) {
     answer_info();
   } else if (type == WRITE) {
     send(answer_write(size), 0, 0);
