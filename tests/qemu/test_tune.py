@@ -16,8 +16,8 @@ from tvm_tiny.cli.main import main
 from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules import KERNEL, select
 from tvm_tiny.targets import resolve
-from tvm_tiny.tune import image
-from tvm_tiny.tune.image import Candidate, checksum, measure
+from tvm_tiny.tune import QemuDevice, image
+from tvm_tiny.tune.image import Candidate, checksum
 
 pytestmark = pytest.mark.qemu
 BOARD = "qemu-m7"
@@ -31,11 +31,11 @@ def test_checksums_see_every_byte() -> None:
     assert checksum(data) != checksum(changed)
 
 
-def test_candidates_of_several_layers_in_one_image(tmp_path: Path) -> None:
+def test_candidates_of_several_layers_in_one_image() -> None:
     tasks = demo_tasks()
     candidates = [Candidate(t.call, d) for t in tasks for d in (dict(t.default), {KERNEL: "general"})]
     candidates.append(Candidate(tasks[0].call, {KERNEL: "no such kernel"}))
-    *found, impossible = measure(candidates, resolve(BOARD), tmp_path)
+    *found, impossible = QemuDevice(resolve(BOARD)).measure(candidates)
     assert impossible.status == "impossible"
     for default, general in zip(found[::2], found[1::2], strict=True):
         assert default.status == general.status == "ok"
@@ -62,9 +62,7 @@ def _broken(kernel: Kernel, text: str) -> Kernel:
     ],
     ids=["wrong bytes", "fault", "does not compile"],
 )  # fmt: skip
-def test_a_bad_candidate_costs_itself_only(
-    text: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_candidate_costs_itself_only(text: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     task = next(t for t in demo_tasks() if t.task.operator == "qconv2d" and t.default[KERNEL] == "dsp")
     good, bad = dict(task.default), {**task.default, "unroll": 2}
 
@@ -73,7 +71,7 @@ def test_a_bad_candidate_costs_itself_only(
         return _broken(kernel, text) if choose.taken.get("unroll") == 2 else kernel
 
     monkeypatch.setattr(image.schedules, "select", breaking)
-    found = measure([Candidate(task.call, d) for d in (good, bad, {KERNEL: "general"})], resolve(BOARD), tmp_path)
+    found = QemuDevice(resolve(BOARD)).measure([Candidate(task.call, d) for d in (good, bad, {KERNEL: "general"})])
     assert [m.status for m in found] == ["ok", status, "ok"]
     assert found[1].detail
 

@@ -27,7 +27,7 @@ def cost(decisions: Decisions) -> float:
 class FakeDevice:
     """Counts what it is asked; every 20th candidate is wrong where ``faults`` is set."""
 
-    name = "fake"
+    name, has_clock = "fake", False
 
     def __init__(self, *, faults: bool = False, note: Path | None = None) -> None:
         self.asked: list[Decisions] = []

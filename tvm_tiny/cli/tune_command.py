@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_tiny.cli.console import stdout_console
+from tvm_tiny.cli.micro import parse_project_options
 from tvm_tiny.cli.output import write_output
 from tvm_tiny.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tvm_tiny.tune import TaskState, TuneResult
+    from tvm_tiny.tune import Device, TaskState, TuneResult
 
 PLOT = "progress.svg"
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -57,6 +58,18 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--tasks", action="append", default=[], metavar="PATTERN", help='only these layers, like "qconv2d*k1x1*"'
     )
     parser.add_argument("--list-tasks", action="store_true", help="print the layers that can be tuned, and stop")
+    parser.add_argument(
+        "--device", choices=("qemu", "board"), default="qemu", help="what runs candidates (%(default)s)"
+    )
+    parser.add_argument("--port", metavar="PORT", help="serial port of the board; by default the only one there is")
+    parser.add_argument(
+        "--project-option",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of platform board, see tvmc micro create-project --list-options",
+    )
     parser.add_argument("--quantized-io", action="store_true", help="as for tvmc compile")
     parser.add_argument("--seed", type=int, default=0, help="of the search (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -74,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{task.weight} x {task.key}: {task.size} candidates")
         return 0
     history: list[float] = []
-    with _display() as show:
+    with _device(args) as device, _display() as show:
 
         def on_progress(states: Sequence[TaskState], left: float | None) -> None:
             history.append(_total(states, tuned=True))
@@ -89,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             tuner=args.tuner,
             objective=args.objective,
             tasks=args.tasks,
+            device=device,
             quantized_io=args.quantized_io,
             seed=args.seed,
             on_progress=on_progress,
@@ -99,6 +113,23 @@ def run(args: argparse.Namespace) -> int:
     write_output(args.output / PLOT, draw_progress(title, history, _total(result.states, tuned=False)).encode(), "-o")
     _print(args, result)
     return 0
+
+
+@contextlib.contextmanager
+def _device(args: argparse.Namespace) -> Iterator[Device]:
+    from tvm_tiny.targets import resolve
+    from tvm_tiny.tune import BoardDevice, QemuDevice
+
+    board, options = resolve(args.target), parse_project_options(args.project_option)
+    if args.device == "qemu":
+        if args.port is not None:
+            raise OptionError(f"--port {args.port}: only boards have ports", hints=["--device board"])
+        yield QemuDevice(board)
+        return
+    if args.port is not None:
+        options["port"] = args.port
+    with BoardDevice(board, options) as device:
+        yield device
 
 
 def parse_time(text: str) -> float:

@@ -12,20 +12,30 @@ from tvm_tiny import frontend, pipeline
 from tvm_tiny.errors import OptionError
 from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import resolve
+from tvm_tiny.tune.devices import BoardDevice, Device, QemuDevice
 from tvm_tiny.tune.session import (
     OBJECTIVES,
     TUNERS,
-    Device,
     Limits,
     Objective,
-    QemuDevice,
     Session,
     TaskState,
     Tuner,
 )
 from tvm_tiny.tune.tasks import TuningTask, extract_tasks
 
-__all__ = ["OBJECTIVES", "TUNERS", "Limits", "Records", "TaskState", "TuneResult", "TuningTask", "model_tasks", "tune"]
+__all__ = [
+    "OBJECTIVES",
+    "TUNERS",
+    "BoardDevice",
+    "Device",
+    "Limits",
+    "QemuDevice",
+    "Records",
+    "TaskState",
+    "TuneResult",
+]
+__all__ += ["TuningTask", "model_tasks", "tune"]
 
 
 @dataclass(frozen=True)
@@ -108,9 +118,9 @@ def tune(
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials}: expected at least 1")
     device = device or QemuDevice(resolve(target))
-    if objective == "time" and device.name == "qemu":
+    if objective == "time" and not device.has_clock:
         raise OptionError(
-            "--objective time: an emulator has no time of its own",
+            f"--objective time: device '{device.name}' has no clock",
             hints=["--objective instructions (counted) or modelled_cycles", "--device board"],
         )
     found = model_tasks(model, target, quantized_io=quantized_io)

@@ -6,7 +6,7 @@ run and counted as any model is, on every platform.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_tiny import passes, pipeline, planner, schedules
-from tvm_tiny.emit import emit
+from tvm_tiny.emit import CompiledModel, emit
 from tvm_tiny.errors import MemoryBudgetError, RunError, ToolError
-from tvm_tiny.measure import run_model
-from tvm_tiny.measure.elf import read_firmware
 from tvm_tiny.memories import divide, weight_homes
 from tvm_tiny.ops import CFunction, IoTensor, Kernel, Layer, ModelIo, Program, op_name, params_of, with_io
 from tvm_tiny.quant import reference
@@ -64,55 +62,97 @@ class Measurement:
     detail: str = ""
 
 
-def measure(
-    candidates: Sequence[Candidate], board: Board, folder: Path, *, timeout_s: float = 60.0
-) -> list[Measurement]:
-    """Build one image of all candidates and run it on the emulated board; where that fails, halves of them.
+@dataclass(frozen=True)
+class Image:
+    """A model whose layers are candidates and their checksums, in turn.
+
+    inputs : for every layer
+    """
+
+    archive: Path
+    inputs: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What a layer took; None where the device does not tell."""
+
+    instructions: float | None = None
+    cycles: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """What came out of a run: outputs by name, costs by layer, bytes of every function."""
+
+    outputs: dict[str, NDArray[Any]]
+    costs: Sequence[LayerCost]
+    sizes: dict[str, int]
+
+
+RunImage = Callable[[Image], ImageRun]
+
+
+def measure(candidates: Sequence[Candidate], board: Board, folder: Path, run: RunImage) -> list[Measurement]:
+    """Build one image of all candidates and run it; where that fails, halves of them.
 
     Parameters
     ----------
     folder : for the image
-    timeout_s : for a run
+    run : runs it on a device
 
     Returns
     -------
     One measurement per candidate, in order.
     """
-    kernels: list[Kernel | None] = []
-    results: list[Measurement | None] = []
-    for candidate in candidates:
+    results: dict[int, Measurement] = {}
+    work: dict[int, Work] = {}
+    for i, candidate in enumerate(candidates):
         try:
             chooser = schedules.Chooser(decisions=candidate.decisions)
-            kernels.append(schedules.select(candidate.call, board.cpu, chooser))
-            results.append(None)
+            work[i] = candidate.call, schedules.select(candidate.call, board.cpu, chooser)
         except schedules.ChoiceError as e:
-            kernels.append(None)
-            results.append(Measurement("impossible", detail=e.message))
-    possible = [i for i, kernel in enumerate(kernels) if kernel is not None]
-    found = _measure([(candidates[i].call, kernels[i]) for i in possible], board, folder, timeout_s)  # type: ignore[misc]
-    for i, measurement in zip(possible, found, strict=True):
-        results[i] = measurement
-    return [r for r in results if r is not None]
+            results[i] = Measurement("impossible", detail=e.message)
+    results.update(zip(work, _measure(list(work.values()), board, folder, run), strict=True))
+    return [results[i] for i in range(len(candidates))]
 
 
-def _measure(
-    work: Sequence[tuple[relax.Call, Kernel]], board: Board, folder: Path, timeout_s: float
-) -> list[Measurement]:
+Work = tuple[relax.Call, Kernel]
+
+
+def _measure(work: Sequence[Work], board: Board, folder: Path, run: RunImage) -> list[Measurement]:
     if not work:
         return []
     try:
-        return _run(work, board, folder, timeout_s)
+        return _measure_all(work, board, folder, run)
     except (RunError, ToolError, MemoryBudgetError) as e:
         if len(work) == 1:
             return [Measurement("failed", detail=e.message.splitlines()[0])]
     # One bad candidate costs nobody else its measurement.
     middle = len(work) // 2
-    return [m for half in (work[:middle], work[middle:]) for m in _measure(half, board, folder, timeout_s)]
+    return [m for half in (work[:middle], work[middle:]) for m in _measure(half, board, folder, run)]
 
 
-def _run(work: Sequence[tuple[relax.Call, Kernel]], board: Board, folder: Path, timeout_s: float) -> list[Measurement]:
-    layers = [_Layer(call) for call in dict.fromkeys(call for call, _ in work)]
-    by_call = {layer.call: layer for layer in layers}
+def _measure_all(work: Sequence[Work], board: Board, folder: Path, run: RunImage) -> list[Measurement]:
+    layers = {call: _Layer(call) for call, _ in work}
+    model = _build(work, list(layers.values()), board)
+    inputs = {f"x{i}_{j}": a for i, layer in enumerate(layers.values()) for j, a in enumerate(layer.arrays)}
+    result = run(Image(model.export(folder / "image.tar"), inputs))
+    names = [layer["kernel"] for layer in model.report()["layers"][::2]]
+    measurements = []
+    for i, ((call, kernel), name) in enumerate(zip(work, names, strict=True)):
+        found, expected = int(result.outputs[f"sum{i}"].reshape(-1)[0]) & 0xFFFFFFFF, layers[call].checksum
+        if found != expected:
+            measurements.append(Measurement("wrong", detail=f"checksum {found:08x}, expected {expected:08x}"))
+            continue
+        code = sum(result.sizes.get(n, 0) for n in (name, *(f.name for f in kernel.c_functions)))
+        cost = result.costs[2 * i]
+        measurements.append(Measurement("ok", cost.instructions, cost.cycles, code, cost.seconds))
+    return measurements
+
+
+def _build(work: Sequence[Work], layers: Sequence[_Layer], board: Board) -> CompiledModel:
     func = _function(layers, [call for call, _ in work])
     kernels = iter([kernel for _, kernel in work])
     program = _with_checksums(passes.extract_program(func, lambda _: next(kernels)))
@@ -121,35 +161,9 @@ def _run(work: Sequence[tuple[relax.Call, Kernel]], board: Board, folder: Path, 
     if any(a.size_bytes > a.memory.size_bytes for a in plan.arenas if a.memory.size_bytes is not None):
         raise MemoryBudgetError("the candidates' layers do not fit the board's memory")
     homes = weight_homes(board, plan, "flash", (), division)
-    module = tvm.IRModule({"main": func})
+    module, names = tvm.IRModule({"main": func}), {"model": "tuning", "module_name": "tuning"}
     with tvm.transform.PassContext(opt_level=3):
-        model = emit(
-            program,
-            plan,
-            board,
-            module,
-            homes,
-            division.default,
-            pipeline.Options(),
-            model="tuning",
-            module_name="tuning",
-        )
-    inputs = {f"x{i}_{j}": a for i, layer in enumerate(layers) for j, a in enumerate(layer.arrays)}
-    project = folder / f"project-{len(list(folder.iterdir()))}"
-    archive = model.export(folder / "image.tar")
-    result = run_model(archive, device="qemu", inputs=inputs, project_dir=project, run_timeout_s=timeout_s)
-    sizes = {name: s.size_bytes for name, s in read_firmware(project / "build" / "firmware.elf").symbols.items()}
-    names = [layer["kernel"] for layer in model.report()["layers"][::2]]
-    measurements = []
-    for i, ((call, kernel), name) in enumerate(zip(work, names, strict=True)):
-        found, expected = int(result.outputs[f"sum{i}"].reshape(-1)[0]) & 0xFFFFFFFF, by_call[call].checksum
-        if found != expected:
-            measurements.append(Measurement("wrong", detail=f"checksum {found:08x}, expected {expected:08x}"))
-            continue
-        code = sum(sizes.get(n, 0) for n in (name, *(f.name for f in kernel.c_functions)))
-        layer = result.report.layers[2 * i]
-        measurements.append(Measurement("ok", layer.instructions, layer.modelled_cycles, code))
-    return measurements
+        return emit(program, plan, board, module, homes, division.default, pipeline.Options(), **names)
 
 
 class _Layer:

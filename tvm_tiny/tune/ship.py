@@ -16,7 +16,8 @@ from pathlib import Path
 from tvm_tiny.schedules.choices import Choice
 from tvm_tiny.schedules.records import Record, Records
 from tvm_tiny.targets import resolve
-from tvm_tiny.tune.session import QemuDevice, Session, TaskState
+from tvm_tiny.tune.devices import QemuDevice
+from tvm_tiny.tune.session import Session, TaskState
 from tvm_tiny.tune.tasks import Family, TuningTask
 from tvm_tiny.tune.zoo import zoo_tasks
 
