@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from tvm_tiny.ops import Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
-from tvm_tiny.schedules.cortex_m.packing import fold_zero_point
+from tvm_tiny.schedules.cortex_m.split_scale import SplitScale, split_scale
 from tvm_tiny.schedules.cortex_m.window import Rows, row_cases
 
 _FREE_SCRATCH = 512
@@ -33,28 +34,37 @@ def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
     held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * outputs
     if _scratch_bytes(layer, 1) > max(_FREE_SCRATCH, held // 2):
         return None
-    return with_segment(partial(_write, layer))
+    scale = split_scale(layer)
+    return None if scale is None else with_segment(partial(_write, layer, scale))
+
+
+def _length(layer: ConvLayer) -> int:
+    """Products of an output, an even number."""
+    return int(layer.weight[0].size + 1) // 2 * 2
 
 
 def _scratch_bytes(layer: ConvLayer, pairs: int) -> int:
-    _, kernel_h, kernel_w, channels = layer.weight.shape
-    return int((4 * pairs * kernel_h + 2) * kernel_w * channels)
+    """``pairs`` pairs of windows, and two rows of taps as they are made at a border."""
+    # These may begin where the pair of an odd number's zero weight would be.
+    size = int(layer.weight[0].size)
+    return max(4 * pairs * _length(layer), 4 * pairs * size + 2 * size // int(layer.weight.shape[1]))
 
 
-def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
+def _write(layer: ConvLayer, scale: SplitScale, b: KernelBuilder) -> Kernel:
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, outputs = layer.input_shape[3], layer.weight.shape[0]
-    length = layer.weight.size // outputs
+    length = _length(layer)
     run = horizontal.kernel * channels
 
     data = b.input("data", layer.input_shape[1] * horizontal.size * channels, "int8")
     out = b.output(horizontal.outputs * outputs, "int8")
-    weights = b.constant("weight", layer.weight)
-    biases = b.constant("bias", fold_zero_point(layer.bias, layer.weight, p.input_zero_point))
-    finish = layer.requantizer.declare(b)
+    flat = layer.weight.reshape(outputs, -1)
+    # One more of zero where their number is odd: whatever stands in working memory then.
+    weights = b.constant("weight", np.pad(flat, ((0, 0), (0, length - flat.shape[1]))))
+    table = b.constant("scale", scale.table)
     quads = horizontal.outputs >= 4 and _scratch_bytes(layer, 2) <= _QUAD_SCRATCH
     work = b.scratch("work", _scratch_bytes(layer, 1 + quads), "int8")
-    lines = 4 * length * (1 + quads)
+    lines = 4 * layer.weight[0].size * (1 + quads)
     rows = Rows(b, vertical, horizontal.size * channels)
 
     def gather(pixel: Any, second: Any, pair: int, every: int) -> None:
@@ -89,17 +99,20 @@ def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
         """``pairs`` pairs of neighbours from ``pixel`` on; ``second`` as for ``gather``."""
         for i in range(pairs):
             gather(pixel + 2 * i, second, i, pairs)
-        helper = "tinyml_mac_quads" if pairs == 2 else "tinyml_mac_pairs"
-        with b.loop(outputs, "channel") as channel:
-            acc = b.local("acc", 2 * pairs)
-            for i in range(2 * pairs):
-                b.store(acc, i, biases[channel])
-            b.call(helper, address(acc, 0), address(work, 0), address(weights, channel * length), length)
-            for i in range(2 * pairs):
-                b.store(acc, i, finish(acc[i], channel))
-            for i in range(2 * pairs):
-                at = pixel + i // 2 * 2 + (second if i % 2 else 0)
-                b.store(out, at * outputs + channel, acc[i])
+        helper = ("tinyml_pixel_quads" if pairs == 2 else "tinyml_pixel_pairs") + "_signed" * scale.signed
+        b.call(
+            helper,
+            address(out, pixel * outputs),
+            address(work, 0),
+            address(weights, 0),
+            address(table, 0),
+            length,
+            outputs,
+            second * outputs,
+            scale.shift,
+            scale.low,
+            scale.high,
+        )
 
     first, behind = b.columns(horizontal.outputs)
     count = behind - first

@@ -11,41 +11,44 @@ from typing import Any
 from tvm_tiny.ops import Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
-from tvm_tiny.schedules.cortex_m.packing import fold_zero_point
+from tvm_tiny.schedules.cortex_m.split_scale import SplitScale, split_scale
 from tvm_tiny.schedules.cortex_m.window import Rows, split_columns
 
 _MOST_TAPS = 25
 """The table is on the stack."""
 
+_FREE_SCRATCH = 512
+"""Bytes of zero points, for four pixels at once, that are always worth it."""
+
 
 def depthwise_taps(layer: ConvLayer) -> Kernel | None:
     """The kernel, or None where there are too many taps or requantization takes another form."""
     vertical, horizontal = layer.axes
-    requantizer = layer.requantizer
-    if vertical.kernel * horizontal.kernel > _MOST_TAPS or requantizer.rounding != "tflm":
+    if vertical.kernel * horizontal.kernel > _MOST_TAPS or layer.input_shape[3] < 2:
         return None
-    if requantizer.small_table is None:
-        return None
-    return with_segment(partial(_write, layer))
+    scale = split_scale(layer)
+    return None if scale is None else with_segment(partial(_write, layer, scale))
 
 
-def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
+def _write(layer: ConvLayer, scale: SplitScale, b: KernelBuilder) -> Kernel:
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, taps = layer.input_shape[3], vertical.kernel * horizontal.kernel
-    requantizer = layer.requantizer
-    table = requantizer.small_table
-    assert table is not None, "the caller asked"
+    step = horizontal.stride * channels
 
     data = b.input("data", layer.input_shape[1] * horizontal.size * channels, "int8")
     out = b.output(horizontal.outputs * channels, "int8")
     weights = b.constant("weight", layer.weight.reshape(channels, taps).T)
-    biases = b.constant("bias", fold_zero_point(layer.bias, layer.weight, p.input_zero_point))
-    scales = b.constant("requantization", table)
+    table = b.constant("scale", scale.table)
     rows = Rows(b, vertical, horizontal.size * channels)
     has_border = vertical.has_border or horizontal.has_border
-    padding = b.scratch("padding", channels, "int8") if has_border else data
+    # Four pixels at once are inside the image, or their taps all are in a row outside.
+    wide = channels + 3 * step if vertical.has_border else channels
+    held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * channels
+    at_once = 4 if wide <= max(_FREE_SCRATCH, held // 8) else 1
+    size = wide if at_once == 4 else channels
+    padding = b.scratch("padding", size, "int8") if has_border else data
     if has_border:
-        b.call("tinyml_fill", address(padding, 0), p.input_zero_point, channels)
+        b.call("tinyml_fill", address(padding, 0), p.input_zero_point, size)
     # Two pointers per tap; a host's have eight bytes.
     window = b.local("window", 2 * taps, "int64")
     # Arrays shrink to what is seen to be used of them.
@@ -66,31 +69,30 @@ def _write(layer: ConvLayer, b: KernelBuilder) -> Kernel:
             address(padding, 0),
         )
 
-    def compute(pixel: Any) -> None:
+    def compute(pixel: Any, pixels: int) -> None:
         b.call(
-            "tinyml_depthwise_output",
+            ("tinyml_depthwise_four" if pixels == 4 else "tinyml_depthwise_one") + "_signed" * scale.signed,
             address(out, pixel * channels),
             address(window, 0),
+            address(table, 0),
+            step,
             taps,
-            address(biases, 0),
-            address(scales, 0),
-            2 if len(table) > 1 else 0,
             channels,
-            requantizer.zero_point,
-            requantizer.clamp_min,
-            requantizer.clamp_max,
-            requantizer.narrow,
+            channels,
+            scale.shift,
+            scale.low,
+            scale.high,
         )
 
-    split = split_columns(b, horizontal)
+    split = split_columns(b, horizontal, at_once)
     if split.groups != 0:
         place(horizontal.origin(split.start))
     with b.loop(split.groups, "x") as x:
-        compute(split.start + x)
+        compute(split.start + x * at_once, at_once)
         first, count = rows.first * horizontal.kernel, rows.count * horizontal.kernel
-        b.call("tinyml_advance_taps", address(window, 0), first, count, horizontal.stride * channels)
+        b.call("tinyml_advance_taps", address(window, 0), first, count, at_once * step)
     with b.loop(split.singles, "edge") as edge:
         pixel = b.bind("pixel", split.single(edge))
         place(horizontal.origin(pixel))
-        compute(pixel)
+        compute(pixel, 1)
     return b.finish(layer.name, macs=layer.macs)

@@ -57,15 +57,6 @@ class Requantizer:
         """1 where accumulators and multipliers may be multiplied in pieces, else 0."""
         return int(self.bound < NARROW and bool((self.multiplier >= 0).all()))
 
-    @property
-    def small_table(self) -> NDArray[np.int32] | None:
-        """[O, 2] or, where all are equal, [1, 2]: multiplier and halvings of the ``_small`` helper, if it is exact."""
-        least, small = _small_form(self.rounding, self.bound, self.shift, self.multiplier)
-        if not small:
-            return None
-        pairs = np.stack([self.multiplier, np.maximum(least - self.shift, 0)], axis=-1).astype(np.int32)
-        return pairs[:1] if bool((pairs == pairs[0]).all()) else pairs
-
     def scalar(self, acc: Any) -> Any:
         """The output value of ``acc`` where there is one multiplier: numbers in the code instead of a table."""
         least, small = _small_form(self.rounding, self.bound, self.shift, self.multiplier)

@@ -17,14 +17,14 @@ CPU = "cortex-m0plus"
 
 
 @pytest.mark.parametrize(
-    ("op", "helper"), [("qconv2d", "tinyml_mac_pairs"), ("qdepthwise_conv2d", "tinyml_depthwise_output")]
+    ("op", "helper"), [("qconv2d", "tinyml_pixel_pairs"), ("qdepthwise_conv2d", "tinyml_depthwise_one")]
 )
 def test_kernels_with_assembly(op: str, helper: str, tmp_path: Path) -> None:
     cases = [(case, case.kernel_call(CPU)) for case in all_cases() if case.op == op]
     pairs = [(case, call) for case, call in cases if helper in str(call.kernel.func)]
     assert len(cases) > len(pairs) > len(cases) // 5
     # Four pixels at once, where they pay.
-    assert op != "qconv2d" or any("tinyml_mac_quads" in str(call.kernel.func) for _, call in pairs)
+    assert op != "qconv2d" or any("tinyml_pixel_quads" in str(call.kernel.func) for _, call in pairs)
     library = KernelLibrary([call for _, call in pairs], tmp_path)
     for i, (case, _) in enumerate(pairs):
         np.testing.assert_array_equal(library.run(i)[0], case.expected, case.name)
@@ -40,8 +40,8 @@ def test_kernels_with_assembly(op: str, helper: str, tmp_path: Path) -> None:
 
 
 def test_a_weight_of_minus_128_would_overflow() -> None:
-    case = next(c for c in all_cases() if c.op == "qconv2d" and "mac_pairs" in str(c.kernel_call(CPU).kernel.func))
+    case = next(c for c in all_cases() if c.op == "qconv2d" and "pixel_pairs" in str(c.kernel_call(CPU).kernel.func))
     weight = case.arrays[1].copy()
     weight.reshape(-1)[0] = -128
     changed = replace(case, arrays=(case.arrays[0], weight, *case.arrays[2:]))
-    assert "mac_pairs" not in str(changed.kernel_call(CPU).kernel.func)
+    assert "pixel_pairs" not in str(changed.kernel_call(CPU).kernel.func)

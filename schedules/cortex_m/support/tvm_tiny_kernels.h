@@ -23,6 +23,7 @@
 #include "kernels/vectors.h"
 #include "kernels/lanes.h"
 #include "kernels/products.h"
+#include "kernels/split_scale.h"
 #include "kernels/pixel_pairs.h"
 #include "kernels/moving_rows.h"
 #include "kernels/depthwise_taps.h"

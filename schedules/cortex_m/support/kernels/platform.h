@@ -51,12 +51,12 @@
  * A function that is nothing but assembly. No compiler may draw conclusions from a body it cannot see into: noipa where
  * there is one (gcc), else noinline, which is all that the others look into.
  */
-#if TINYML_DSP && defined(__clang__)
+#if (TINYML_DSP || TINYML_ARMV6M) && defined(__clang__)
 #define TINYML_NAKED static __attribute__((naked, noinline, unused))
-#elif TINYML_DSP
+#elif TINYML_DSP || TINYML_ARMV6M
 #define TINYML_NAKED static __attribute__((naked, noipa, unused))
 #endif
-#if TINYML_DSP
+#if TINYML_DSP || TINYML_ARMV6M
 #define TINYML_UNUSED __attribute__((unused))
 #endif
 
