@@ -24,9 +24,14 @@ from tvm_tiny.schedules import Chooser
 from tvm_tiny.schedules.cortex_m import conv2d, depthwise_conv2d
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost
-from tvm_tiny.targets import Cpu
+from tvm_tiny.targets import Cpu, load_board
 
 _AT_ONCE = 40
+_MICRO = {
+    "has_dsp": {"conv": "dsp_conv2d", "depthwise": "dsp_depthwise_forms"},
+    "is_armv6m": {"conv": "conv2d_pairs", "depthwise": "depthwise_taps"},
+}
+"""What makes micro-kernels, by what a core has."""
 _OPERATORS = {"conv": "qconv2d", "depthwise": "qdepthwise_conv2d", "dense": "qdense"}
 
 Samples = dict[str, list[tuple[tuple[float, ...], float]]]
@@ -38,23 +43,24 @@ def main() -> None:
     parser.add_argument("--board", default="qemu-m4")
     args = parser.parse_args()
     samples: Samples = {}
-    for kind in _OPERATORS:
+    level = "is_armv6m" if load_board(args.board).cpu.is_armv6m else "has_dsp"
+    for kind in (k for k in _OPERATORS if k in _MICRO[level] or level == "has_dsp"):
         for first in range(0, args.layers, _AT_ONCE):
-            _collect(samples, kind, 5000 + first, min(_AT_ONCE, args.layers - first), args.board)
+            _collect(samples, kind, 5000 + first, min(_AT_ONCE, args.layers - first), args.board, level)
     for name, found in samples.items():
         weights, errors = fit(found)
         numbers = ", ".join(f"{w:.3g}" for w in weights)
         print(f'    "{name}": ({numbers}),  # {len(found)} layers, estimate / count {errors[0]:.2f} to {errors[1]:.2f}')
 
 
-def _collect(samples: Samples, kind: str, seed: int, count: int, board: str) -> None:
+def _collect(samples: Samples, kind: str, seed: int, count: int, board: str, level: str) -> None:
     """Add what is known of ``count`` layers: terms and counts of their general kernels and of their micro-kernels."""
     network = RandomLayers(seed, (kind,), count)
     inputs = {name: values[:1] for name, values in network.inputs().items()}
     layers: list[ConvLayer] = []
     micro: dict[int, tuple[str, tuple[float, ...]]] = {}
 
-    def worth(_: ConvLayer, kernel: str, terms: tuple[float, ...]) -> bool:
+    def worth(_: ConvLayer, kernel: str, terms: tuple[float, ...], __: str = "") -> bool:
         micro[len(layers) - 1] = (kernel, terms)
         return True
 
@@ -67,7 +73,7 @@ def _collect(samples: Samples, kind: str, seed: int, count: int, board: str) -> 
     if kind == "dense":
         _collect_dense(samples, run)
         return
-    name = {"conv": "dsp_conv2d", "depthwise": "dsp_depthwise_forms"}[kind]
+    name = _MICRO[level][kind]
     module = {"conv": conv2d, "depthwise": depthwise_conv2d}[kind]
     select = getattr(module, name)
 
@@ -81,13 +87,14 @@ def _collect(samples: Samples, kind: str, seed: int, count: int, board: str) -> 
 
     with mock.patch.object(cost, "worth", worth), mock.patch.object(module, name, recorded):
         counts = run()
-    with mock.patch.object(Cpu, "has_dsp", False):
+    with mock.patch.object(Cpu, level, False):
         general_counts = run()
     assert len(layers) == len(counts) == len(general_counts)
     for i, layer in enumerate(layers):
         plain = layer.params.dilation == (1, 1) or kind == "depthwise"
         if plain:
-            samples.setdefault(f"general_{kind}", []).append((cost.general_terms(layer), general_counts[i]))
+            general = cost.ARMV6M * (level == "is_armv6m") + f"general_{kind}"
+            samples.setdefault(general, []).append((cost.general_terms(layer), general_counts[i]))
         if i in micro:
             samples.setdefault(micro[i][0], []).append((micro[i][1], counts[i]))
 

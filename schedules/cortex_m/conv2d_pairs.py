@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm_tiny.ops import Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.split_scale import SplitScale, split_scale
 from tvm_tiny.schedules.cortex_m.window import Rows, row_cases
 
@@ -34,8 +35,15 @@ def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
     held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * outputs
     if _scratch_bytes(layer, 1) > max(_FREE_SCRATCH, held // 2):
         return None
+    if not cost.worth(layer, "pairs", cost.pair_terms(layer, _quads(layer)), cost.ARMV6M):
+        return None
     scale = split_scale(layer)
     return None if scale is None else with_segment(partial(_write, layer, scale))
+
+
+def _quads(layer: ConvLayer) -> bool:
+    """Whether there are tiles of four pixels."""
+    return layer.axes[1].outputs >= 4 and _scratch_bytes(layer, 2) <= _QUAD_SCRATCH
 
 
 def _length(layer: ConvLayer) -> int:
@@ -62,7 +70,7 @@ def _write(layer: ConvLayer, scale: SplitScale, b: KernelBuilder) -> Kernel:
     # One more of zero where their number is odd: whatever stands in working memory then.
     weights = b.constant("weight", np.pad(flat, ((0, 0), (0, length - flat.shape[1]))))
     table = b.constant("scale", scale.table)
-    quads = horizontal.outputs >= 4 and _scratch_bytes(layer, 2) <= _QUAD_SCRATCH
+    quads = _quads(layer)
     work = b.scratch("work", _scratch_bytes(layer, 1 + quads), "int8")
     lines = 4 * layer.weight[0].size * (1 + quads)
     rows = Rows(b, vertical, horizontal.size * channels)

@@ -11,6 +11,7 @@ from typing import Any
 from tvm_tiny.ops import Kernel
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.split_scale import SplitScale, split_scale
 from tvm_tiny.schedules.cortex_m.window import Rows, split_columns
 
@@ -26,8 +27,23 @@ def depthwise_taps(layer: ConvLayer) -> Kernel | None:
     vertical, horizontal = layer.axes
     if vertical.kernel * horizontal.kernel > _MOST_TAPS or layer.input_shape[3] < 2:
         return None
+    if not cost.worth(layer, "taps", cost.tap_terms(layer, _at_once(layer)), cost.ARMV6M):
+        return None
     scale = split_scale(layer)
     return None if scale is None else with_segment(partial(_write, layer, scale))
+
+
+def _padding(layer: ConvLayer) -> int:
+    """Bytes of zero points that four pixels at once read: inside the image, or all in a row outside."""
+    vertical, horizontal = layer.axes
+    return layer.input_shape[3] * (1 + 3 * horizontal.stride * vertical.has_border)
+
+
+def _at_once(layer: ConvLayer) -> int:
+    """Pixels per call away from the image's sides."""
+    vertical, horizontal = layer.axes
+    held = (layer.input_shape[1] * horizontal.size + vertical.outputs * horizontal.outputs) * layer.input_shape[3]
+    return 4 if _padding(layer) <= max(_FREE_SCRATCH, held // 8) else 1
 
 
 def _write(layer: ConvLayer, scale: SplitScale, b: KernelBuilder) -> Kernel:
@@ -41,11 +57,8 @@ def _write(layer: ConvLayer, scale: SplitScale, b: KernelBuilder) -> Kernel:
     table = b.constant("scale", scale.table)
     rows = Rows(b, vertical, horizontal.size * channels)
     has_border = vertical.has_border or horizontal.has_border
-    # Four pixels at once are inside the image, or their taps all are in a row outside.
-    wide = channels + 3 * step if vertical.has_border else channels
-    held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * channels
-    at_once = 4 if wide <= max(_FREE_SCRATCH, held // 8) else 1
-    size = wide if at_once == 4 else channels
+    at_once = _at_once(layer)
+    size = _padding(layer) if at_once == 4 else channels
     padding = b.scratch("padding", size, "int8") if has_border else data
     if has_border:
         b.call("tinyml_fill", address(padding, 0), p.input_zero_point, size)

@@ -15,6 +15,9 @@ from tvm_tiny.schedules.cortex_m.window import Axis
 MARGIN = 1.08
 """A micro-kernel has to be so much cheaper by the estimate: the general kernel is never slower than itself."""
 
+ARMV6M = "armv6m_"
+"""What the names of general kernels begin with where they run on Armv6-M."""
+
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "general_conv": (
         *(13.2, 22.7, 0.532, 0.0, 42.1, 3.27, 13.4, 6.61, 16.3, 4.49),
@@ -30,9 +33,12 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
 """By kernel, in the order of its terms; from 120 to 160 layers each; estimates are 0.8 to 1.2 times the count."""
 
 
-def worth(layer: ConvLayer, kind: str, terms: Sequence[float]) -> bool:
-    """Whether the micro-kernel ``kind`` with ``terms`` takes fewer instructions than the general kernel."""
-    general = "general_depthwise" if layer.params.groups > 1 else "general_conv"
+def worth(layer: ConvLayer, kind: str, terms: Sequence[float], core: str = "") -> bool:
+    """Whether the micro-kernel ``kind`` with ``terms`` takes fewer instructions than the general kernel.
+
+    core : ``ARMV6M`` there
+    """
+    general = core + ("general_depthwise" if layer.params.groups > 1 else "general_conv")
     return estimate(kind, terms) * MARGIN < estimate(general, general_terms(layer))
 
 
@@ -112,6 +118,30 @@ def depthwise_terms(layer: ConvLayer, strip: int, tile: int) -> tuple[float, ...
         rows * channels * columns,
         rows * channels * vertical.kernel * horizontal.kernel,
     )
+
+
+def pair_terms(layer: ConvLayer, quads: bool) -> tuple[float, ...]:
+    """Of ``conv2d_pairs``, with tiles of four pixels or without."""
+    (vertical, horizontal), outputs = layer.axes, layer.weight.shape[0]
+    rows, columns, length = vertical.outputs, horizontal.outputs, int(layer.weight[0].size)
+    fours = rows * (columns // 4) if quads else 0
+    twos = rows * ((columns - 4 * fours // rows + 1) // 2)
+    border = rows * (columns - _whole(horizontal))
+    pairs = 2 * fours + twos
+    per_tile = (1, outputs, outputs * length)
+    fixed = (rows, rows * vertical.kernel, pairs * vertical.kernel, pairs * length, border * vertical.kernel)
+    return (*fixed, *(tiles * n for tiles in (fours, twos) for n in per_tile))
+
+
+def tap_terms(layer: ConvLayer, at_once: int) -> tuple[float, ...]:
+    """Of ``depthwise_taps``, ``at_once`` pixels of the inside at a time."""
+    (vertical, horizontal), channels = layer.axes, layer.input_shape[3]
+    rows, taps = vertical.outputs, vertical.kernel * horizontal.kernel
+    tiles = rows * (_whole(horizontal) // at_once)
+    singles = rows * horizontal.outputs - tiles * at_once
+    once, fours = (singles + tiles, 0) if at_once == 1 else (singles, tiles)
+    per_tile = (1, channels, channels * taps)
+    return (rows, rows * taps, singles * taps, tiles * taps, *(n * m for n in (fours, once) for m in per_tile))
 
 
 def dense_terms(rows: int, length: int, outputs: int) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ class Depthwise3x3:
     """What is fixed in the code.
 
     stride : 1 or 2, along the row
-    shift, low, high, zero_based : see requantization; form "positive" only
+    shift, low, high, zero_based, signed : see requantization
     strip : most outputs at a time, even
     """
 
@@ -50,6 +50,12 @@ class Depthwise3x3:
     low: int = -128
     high: int = 127
     zero_based: bool = False
+    signed: bool = False
+
+    @property
+    def record(self) -> int:
+        """Bytes of constants per channel, as in ``packing.depthwise3x3_constants``."""
+        return 28 if self.signed else 20
 
     @property
     def limits(self) -> tuple[int, int, int, bool]:
@@ -125,7 +131,7 @@ def fill_function(name: str) -> str:
 def row_function(name: str, layer: Depthwise3x3) -> str:
     """C text of the function that computes a strip: ``void name(planes, constants, out, strip)``; calls the fill.
 
-    ``constants``: per channel multiplier, offset, three words of weights as in ``packing.depthwise3x3_constants``.
+    ``constants``: see ``packing.depthwise3x3_constants``.
     ``strip``: a turn makes one or two outputs; ``turns`` are those before the last, which makes one if ``odd``. Taps in
     missing rows count as the zero point.
     """
@@ -144,8 +150,9 @@ def row_function(name: str, layer: Depthwise3x3) -> str:
     body += [f"movs r6, #{PAIR_BYTES}", "mul r10, r10, r6", f"add r10, r10, #{PAIR_BYTES - 12}"]
     body += ["str r1, [sp]", "str r9, [sp, #16]", "strd r11, r10, [sp, #20]", "9:"]
     body += ["ldr r0, [sp, #48]", "ldrd r1, r2, [sp, #32]", f"ldr r3, [r0, #{FILL}]", "blx r3"]
-    body += ["ldr r2, [sp]", f"add r3, r2, #{5 * 4 * CHANNELS}", "str r3, [sp, #4]", "ldr r0, [sp, #32]"]
-    body += [f"add r1, r0, #{layer.out_at}", "1:", "ldmia r2!, {r7, r8, r9, r12, lr}", "str r2, [sp]"]
+    body += ["ldr r2, [sp]", f"add r3, r2, #{layer.record * CHANNELS}", "str r3, [sp, #4]", "ldr r0, [sp, #32]"]
+    body += [f"add r1, r0, #{layer.out_at}", "1:", "ldmia r2!, {r7, r8, r9, r12, lr}"]
+    body += [*["adds r2, #8"] * layer.signed, "str r2, [sp]"]
     body += ["sxtb16 r10, r9, ror #8", "sxtb16 r9, r9", "sxtb16 r11, r12", "sxtb16 r12, r12, ror #8", "sxtb16 lr, lr"]
     body += ["ldr pc, [sp, #8]", ".balign 4", "7:"]
     body += ["ldmia.w r0, {r2, r3, r4}", f"add r0, r0, #{PAIR_BYTES}", *_start(layer.stride), "ldr pc, [sp, #12]"]
@@ -176,13 +183,19 @@ def _start(stride: int) -> list[str]:
 
 def _turn(layer: Depthwise3x3, *, start: bool, single: bool = False) -> list[str]:
     """End outputs (``single``: one of two), begin others; all instructions have four bytes."""
-    lines = ["ldmia.w r0, {r2, r3, r4}", f"add.w r0, r0, #{PAIR_BYTES}"]
-    lines += ["smlad r5, r2, r11, r5", "smlatb r5, lr, r4, r5"]
+    load = ["ldmia.w r0, {r2, r3, r4}"]
+    lines = load + ["smlad r5, r2, r11, r5", "smlatb r5, lr, r4, r5"]
     acc = ["r5"]
     if layer.per_turn > 1 and not single:
         lines += ["smlad r6, r2, r10, r6", "smlad r6, r3, r11, r6", "smlad r6, r4, lr, r6"]
         acc += ["r6"]
-    lines += sum_lines(acc, "r7", *layer.limits) + [f"strb {a}, [r1], #{CHANNELS}" for a in acc]
+    if layer.signed:
+        # What follows the channel's other constants; then the columns again.
+        lines += ["ldr.w r2, [sp]", "ldrd r2, r3, [r2, #-8]"]
+        lines += sum_lines(acc, "r7", *layer.limits, ("r2", "r3", "r4")) + (load if start else [])
+    else:
+        lines += sum_lines(acc, "r7", *layer.limits)
+    lines += [f"add.w r0, r0, #{PAIR_BYTES}"] + [f"strb {a}, [r1], #{CHANNELS}" for a in acc]
     return lines + (_start(layer.stride) if start else [])
 
 
@@ -209,9 +222,9 @@ def _missing() -> list[str]:
 
 
 def _row_twin(layer: Depthwise3x3) -> str:
-    value = sum_twin("acc", "k[0]", *layer.limits)
+    value = sum_twin("acc", "k[0]", *layer.limits, *(("k[5]", "k[6]") if layer.signed else ()))
     sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
-            const int32_t* k = constants + 5 * c;
+            const int32_t* k = constants + {layer.record // 4} * c;
             const int8_t* w = (const int8_t*)(k + 2);
             static const int8_t place[3][3] = {{{{0, 1, 4}}, {{2, 3, 6}}, {{5, 7, 10}}}};
             for (x = 0; x < strip->outputs; ++x) {{
@@ -228,6 +241,6 @@ def _row_twin(layer: Depthwise3x3) -> str:
                 outputs[x * {CHANNELS} + c] = (int8_t){value};
             }}
         }}
-        constants += {5 * CHANNELS};
+        constants += {layer.record // 4 * CHANNELS};
 """
     return groups_twin(layer.out_at, sums)

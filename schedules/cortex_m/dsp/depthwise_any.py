@@ -55,6 +55,7 @@ class Depthwise:
     low: int = -128
     high: int = 127
     zero_based: bool = False
+    signed: bool = False
     compact: bool = False
 
     @property
@@ -92,8 +93,13 @@ class Depthwise:
 
     @property
     def record(self) -> int:
-        """Bytes of constants per channel: multiplier, offset, then weights as in ``packing.depthwise_constants``."""
-        return 8 + 4 * self.pairs * (self.kernel[1] // 2) + self.odd_bytes
+        """Bytes of constants per channel, as in ``packing.depthwise_constants``."""
+        return 8 + 4 * self.pairs * (self.kernel[1] // 2) + self.odd_bytes + self.signed_bytes
+
+    @property
+    def signed_bytes(self) -> int:
+        """Bytes of the constants of the signed form, the last of a channel."""
+        return 8 if self.signed else 0
 
     @property
     def odd_bytes(self) -> int:
@@ -204,8 +210,8 @@ def _unpack(layer: Depthwise) -> list[str]:
     if count > 1:
         lines += ["ldr r12, [sp, #36]", f"add r12, r12, #{8 + 4 * count * half}"]
         lines += ["cmp r0, r12", "bne.w 2b"] if half else [f"add r12, r12, #{2 * count}", "cmp r2, r12", "bne.w 2b"]
-    end = f"add r0, r2, #{layer.odd_bytes - 2 * count}" if width % 2 else "nop"
-    lines += [end, "b.w 6f"]
+    rest = (layer.odd_bytes - 2 * count if width % 2 else 0) + layer.signed_bytes
+    lines += [f"add r0, {'r2' if width % 2 else 'r0'}, #{rest}", "b.w 6f"]
     # some row of the pair is outside: what its taps add is the zero point's; it moves from the weights to the offset
     lines += ["8:", "push {r2, lr}", "ldr lr, [sp, #16]", "ldr r2, [sp, #52]", f"ldr r2, [r2, #{ZERO_PAIR}]"]
     lines += (
@@ -236,14 +242,17 @@ def _tile(layer: Depthwise, t: int) -> tuple[list[str], list[str], list[str]]:
         step = layer.pair_bytes - 4 * words
         lines += [f"add.w r0, r0, #{step}" if step > 0 else f"sub.w r0, r0, #{-step}"]
     tail = ["ldr r0, [sp, #12]", "ldr r1, [sp, #16]"]
-    tail += sum_lines(acc, "r0", *layer.limits)
+    if layer.signed:
+        tail += ["ldr r2, [sp, #36]", "ldrd r2, r3, [r2, #-8]"]
+    tail += sum_lines(acc, "r0", *layer.limits, ("r2", "r3", "r4") if layer.signed else None)
     return head, lines, tail + [f"strb {a}, [r1, #{o * CHANNELS}]" for o, a in enumerate(acc)]
 
 
 def _row_twin(layer: Depthwise) -> str:
     height, width = layer.kernel
     half = width // 2
-    value = sum_twin("acc", "k[0]", *layer.limits)
+    behind = layer.record // 4 - 2
+    value = sum_twin("acc", "k[0]", *layer.limits, *((f"k[{behind}]", f"k[{behind + 1}]") if layer.signed else ()))
     step = "strip->step / 4" if layer.compact else str(layer.stride)
     sums = f"""        for (c = 0; c < {CHANNELS}; ++c) {{
             const int32_t* k = constants + {layer.record // 4} * c;

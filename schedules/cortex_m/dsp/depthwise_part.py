@@ -35,7 +35,7 @@ class DepthwiseShape:
         if isinstance(layer, Depthwise):
             numbers += [*layer.kernel, layer.tile, layer.record, layer.plane_bytes, layer.pair_bytes]
         else:
-            numbers += [3, 3, 0, 0, 0, 0]
+            numbers += [3, 3, 0, layer.record, 0, 0]
         numbers += from_zero(layer.low, layer.high)
         return np.array(numbers, np.int16).view(np.int32)
 
@@ -91,7 +91,7 @@ _GROUPS = f"""        strip.offset = inside;
             const int32_t c = channels - {CHANNELS};
             strip.offset += c;
             strip.groups = 1;
-            sum((uint32_t*)scratch, constants + RECORD * c, out + x0 * channels + c, &strip);
+            sum((uint32_t*)scratch, constants + layer->record_bytes / 4 * c, out + x0 * channels + c, &strip);
         }}
     }}
 }}
@@ -109,7 +109,7 @@ def _text3x3(name: str) -> str:
     }}
 {_STRIPS}        strip.odd = layer->stride_w == 1 ? n & 1 : 0;
         strip.turns = layer->stride_w == 1 ? (n - 1) / 2 : n - 1;
-{_GROUPS.replace("RECORD", "5")}"""
+{_GROUPS}"""
 
 
 def _any_text(name: str) -> str:
@@ -133,4 +133,4 @@ def _any_text(name: str) -> str:
         strip.tiles[1] = strip.tiles[0] * layer->tile - n;
         strip.tiles[1] = strip.tiles[1] < strip.tiles[0] ? strip.tiles[1] : strip.tiles[0];
         strip.tiles[0] -= strip.tiles[1];
-{_GROUPS.replace("RECORD", "layer->record_bytes / 4")}"""
+{_GROUPS}"""

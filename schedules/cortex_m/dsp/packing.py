@@ -63,9 +63,10 @@ def gemm_stream(
 
 
 def depthwise3x3_constants(weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization) -> NDArray[np.int32]:
-    """Constants of ``depthwise3x3.row_function``: int32 [C, 5] of weights [3, 3, C].
+    """Constants of ``depthwise3x3.row_function``: int32 [C, 5 or 7] of weights [3, 3, C].
 
-    Per channel: multiplier, offset, and bytes w00 w01 w10 w11 | w02 w20 w12 w21 | w21 0 w22 0 (row, column).
+    Per channel: multiplier, offset, bytes w00 w01 w10 w11 | w02 w20 w12 w21 | w21 0 w22 0 (row, column); of the signed
+    form sign and addend.
     """
     w = np.where(plan.constant[None, None, :], 0, weights).astype(np.int8)
     channels = w.shape[2]
@@ -74,16 +75,14 @@ def depthwise3x3_constants(weights: NDArray[np.int8], zero_point: int, plan: Lay
     for (row, column), at in places.items():
         packed[:, at] = w[row, column]
     packed[:, 8] = w[2, 1]
-    offsets = plan.offsets - (1 << plan.scale_bits) * zero_point * w.astype(np.int64).sum((0, 1))
-    offsets = ((offsets + 2**31) % 2**32 - 2**31).astype(np.int32)
-    return np.concatenate([plan.multipliers.astype(np.int32)[:, None], offsets[:, None], packed.view(np.int32)], axis=1)
+    return _records(w, packed.view(np.int32), zero_point, plan)
 
 
 def depthwise_constants(weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization) -> NDArray[np.int32]:
     """Constants of ``depthwise.row_function``: int32 [C, record / 4] of weights [KH, KW, C].
 
     Per channel: multiplier, offset, then per pair of rows (r, r + 1) and of columns (j, j + 1) the bytes
-    r j, r j+1, r+1 j, r+1 j+1, then an odd last column, row by row.
+    r j, r j+1, r+1 j, r+1 j+1, then an odd last column, row by row; of the signed form sign and addend.
     """
     height, width, channels = weights.shape
     w = np.zeros((-(-height // 2) * 2, width, channels), dtype=np.int8)
@@ -94,6 +93,15 @@ def depthwise_constants(weights: NDArray[np.int8], zero_point: int, plan: LayerR
     last = w[:, half:].transpose(2, 0, 1).reshape(channels, len(w) * (width - half))
     fill = np.zeros((channels, -last.shape[1] % 4), dtype=np.int8)
     packed = np.ascontiguousarray(np.concatenate([blocks, last, fill], axis=1))
-    offsets = plan.offsets - (1 << plan.scale_bits) * zero_point * w.astype(np.int64).sum((0, 1))
-    offsets = ((offsets + 2**31) % 2**32 - 2**31).astype(np.int32)
-    return np.concatenate([plan.multipliers.astype(np.int32)[:, None], offsets[:, None], packed.view(np.int32)], axis=1)
+    return _records(w, packed.view(np.int32), zero_point, plan)
+
+
+def _records(
+    weights: NDArray[np.int8], packed: NDArray[np.int32], zero_point: int, plan: LayerRequantization
+) -> NDArray[np.int32]:
+    """Packed weights [C, words] of ``weights`` [KH, KW, C], between the channels' other constants."""
+    offsets = plan.offsets - (1 << plan.scale_bits) * zero_point * weights.astype(np.int64).sum((0, 1))
+    columns = [plan.multipliers, (offsets + 2**31) % 2**32 - 2**31, *packed.T]
+    if plan.form == "signed":
+        columns += [plan.signs, np.full(len(offsets), plan.addend)]
+    return np.stack([column.astype(np.int32) for column in columns], axis=1)

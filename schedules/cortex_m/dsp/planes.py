@@ -67,19 +67,32 @@ def load_pair(pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step
     return slow, fast
 
 
-def sum_lines(acc: Sequence[str], multiplier: str, shift: int, low: int, high: int, zero_based: bool) -> list[str]:
-    """Requantize; what counts from zero is made an output by ``spread_lines``. All instructions have four bytes."""
+def sum_lines(
+    acc: Sequence[str],
+    multiplier: str,
+    shift: int,
+    low: int,
+    high: int,
+    zero_based: bool,
+    signed: tuple[str, str, str] | None = None,
+) -> list[str]:
+    """Requantize; what counts from zero is made an output by ``spread_lines``. All instructions have four bytes.
+
+    signed : as for ``requantize_lines``
+    """
     if zero_based:
         return unsigned_lines(acc, multiplier, shift)
-    lines = requantize_lines(acc, multiplier, shift, low, high, False)
+    lines = requantize_lines(acc, multiplier, shift, low, high, False, signed)
     return [line.replace("add ", "add.w ").replace("sub ", "sub.w ") for line in lines]
 
 
-def sum_twin(acc: str, multiplier: str, shift: int, low: int, high: int, zero_based: bool) -> str:
+def sum_twin(
+    acc: str, multiplier: str, shift: int, low: int, high: int, zero_based: bool, sign: str = "0", addend: str = "0"
+) -> str:
     if zero_based:
         first, second = (f"(int32_t)(strip->from_zero[{i}] & 0xFFU)" for i in range(2))
         return unsigned_twin(acc, multiplier, shift, first, second)
-    return requantize_twin(acc, multiplier, shift, low, high, False)
+    return requantize_twin(acc, multiplier, shift, low, high, False, sign, addend)
 
 
 def spread_lines(out: str, source: str, zero_based: bool) -> list[str]:

@@ -113,7 +113,7 @@ def dsp_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
 
 
 def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kernel | None:
-    """A depthwise convolution, four channels at a time; every output at least the zero point.
+    """A depthwise convolution, four channels at a time.
 
     Choices: ``strip`` (outputs at a time, all unrolled) and, for "any", ``tile`` (outputs of a pass over the taps).
 
@@ -136,9 +136,9 @@ def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kerne
     if form != "compact" and not choose.forced and not _worth_depthwise(layer, strips[0], None if small else tile):
         return None
     plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
-    if plan is None or plan.form != "positive":
+    if plan is None:
         return None
-    limits = (plan.shift, plan.low, plan.high, plan.zero_based)
+    limits = (plan.shift, plan.low, plan.high, plan.zero_based, plan.form == "signed")
     if form == "any":
         tile = choose.pick("tile", possible_tiles(kernel), tile)
 
