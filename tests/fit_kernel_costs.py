@@ -68,7 +68,9 @@ def _collect(samples: Samples, kind: str, seed: int, count: int, board: str, lev
         with tempfile.TemporaryDirectory() as folder:
             archive = compile_model(network.model, f"tinyml/{board}", fusion="off").export(Path(folder) / "model.tar")
             report = run_model(archive, device="qemu", inputs=inputs).report
-        return [layer.instructions or 0.0 for layer in report.layers if layer.op == _OPERATORS[kind]]
+        # Tensors are numbered as layers were made; the planner may run them in another order.
+        ordered = sorted(report.layers, key=lambda layer: int(layer.name.split("_")[1]))
+        return [layer.instructions or 0.0 for layer in ordered if layer.op == _OPERATORS[kind]]
 
     if kind == "dense":
         _collect_dense(samples, run)

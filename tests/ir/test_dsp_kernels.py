@@ -33,7 +33,7 @@ def _uses(case: KernelCase, cpu: str = "cortex-m4") -> set[str]:
         ("qdepthwise_conv2d-3x3-same-relu", "dw3x3"),
         ("qdepthwise_conv2d-7x7-relu", "dw"),
         ("qdepthwise_conv2d-dilated-relu", None),
-        ("qdepthwise_conv2d-3x3-same", None),
+        ("qdepthwise_conv2d-3x3-same", "dw3x3"),
     ],
 )
 def test_selection(name: str, kind: str | None) -> None:

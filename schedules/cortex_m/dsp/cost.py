@@ -1,8 +1,8 @@
 """Estimated instructions of a layer's micro-kernel and of its general kernel, so that the cheaper one is chosen.
 
 An estimate is a sum of products: how often something happens (a row, a tile, a group of taps) times what it takes. What
-it takes was found by non-negative least squares, relative errors, over random layers run on an emulated Cortex-M4;
-``python -m tests.fit_kernel_costs`` finds it again when kernels have changed.
+it takes was found by non-negative least squares, relative errors, over random layers run on an emulated Cortex-M4 and,
+of the kernels for Armv6-M, M0+; ``python -m tests.fit_kernel_costs`` finds it again when kernels have changed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     "depthwise": (96.5, 364, 0.0, 7.73, 8.22, 22.6, 0.335, 8.18, 3.66),
     "depthwise3x3": (264, 0.0, 176, 7.24, 74.7),
     "general_dense": (2.45, 2.35, 48.6, 25.1, 11.6, 28.1, 17.1, 10.4, 15.0, 7.43, 4.12),
+    "armv6m_general_conv": (
+        *(43.9, 14.8, 3.12, 80.3, 18.2, 107, 58.1, 0.0, 0.0, 8.25),
+        *(0.0, 0.0, 124, 47.4, 53.2, 53.7, 41.2, 2.71, 39.1, 0.0),
+    ),
+    "pairs": (0.0, 9.33, 16.7, 13.8, 76.4, 0.0, 101, 8.05, 27.3, 48.1, 6.43),
+    "armv6m_general_depthwise": (4.66, 0.0, 119, 22.4, 3.8, 17.6, 38.5, 9.36, 39.1, 15.4),
+    "taps": (123, 0.0, 21.6, 32.4, 516, 0.0, 16.2, 219, 21.1, 5.57),
     "dense": (3.23, 41.9, 6.25, 5.45, 3.32, 3.13, 4.34, 0.0, 1.92),
 }
-"""By kernel, in the order of its terms; from 120 to 160 layers each; estimates are 0.8 to 1.2 times the count."""
+"""By kernel, in the order of its terms; from 120 to 160 layers each, 24 to 40 for Armv6-M; estimates are 0.8 to 1.2
+times the count."""
 
 
 def worth(layer: ConvLayer, kind: str, terms: Sequence[float], core: str = "") -> bool:

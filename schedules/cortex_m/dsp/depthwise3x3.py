@@ -99,16 +99,15 @@ def fill_function(name: str) -> str:
         rest += [f"and {t}, r12, {r}{shift}" for t, r in zip(target, source, strict=True)]
         rest += [f"stmia r1!, {{{', '.join(target)}}}"]
     twin = f"""    const int8_t* from[3];
-    const int32_t* span = strip->spans;
-    int32_t c, i, r;
+    int32_t c, i, r, span;
     for (r = 0; r < 3; ++r) from[r] = strip->rows[r] + offset;
-    for (; span[1] != 0; span += 2) {{
+    for (span = 0; span < 5; ++span) {{
         int32_t count;
-        for (count = span[1]; count > 0; --count, planes += {PAIR_BYTES // 4}) {{
+        for (count = strip->spans[span]; count > 0; --count, planes += {PAIR_BYTES // 4}) {{
             int32_t v[2][3][{CHANNELS}];
             for (i = 0; i < 2; ++i) {{
                 for (r = 0; r < 3; ++r) {{
-                    const int32_t inside = (span[0] >> i) & 1;
+                    const int32_t inside = tinyml_inside(span, i);
                     for (c = 0; c < {CHANNELS}; ++c) {{
                         v[i][r][c] = 256 * (inside ? from[r][c] : (int8_t)(strip->zero & 0xFFU));
                     }}
@@ -124,7 +123,7 @@ def fill_function(name: str) -> str:
     }}
 """
     outside = ["and r4, r12, r4, lsl #8", "mov r5, r4", "mov r6, r4"] + ["stmia r1!, {r4, r5, r6}"] * CHANNELS
-    body += walk_spans("r1", PAIR_BYTES, loads, rest, outside, "9f") + ["9:", "add sp, #16", "pop {r4-r11, pc}"]
+    body += walk_spans("r1", PAIR_BYTES, loads, rest, outside, 4) + ["add sp, #16", "pop {r4-r11, pc}"]
     return naked_function(name, FILL_PARAMETERS, body, twin)
 
 

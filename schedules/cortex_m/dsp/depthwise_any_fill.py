@@ -26,7 +26,7 @@ def fill_function(name: str) -> str:
     body += [f"ldr r4, [r0, #{ROWS}]", "mov r3, r2", f"add r2, r0, #{SPANS}", "push {r2, r3, r4, r6, r7}"]
     body += ["ldmia r0, {r8, r9}", "push {r8, r9}", "sub sp, #8", "mov r2, r1", "mvn r3, #0xff00ff"]
     body += ["add r10, r2, r7", "add r11, r10, r7", "add r12, r11, r7", f"ldr r7, [r0, #{SKIP}]", "str r7, [sp, #32]"]
-    body += ["8:", "ldrd r4, r5, [sp, #16]", "ldr r6, [sp, #24]", "str r4, [sp, #4]", "ldmia r6!, {r0, r1}"]
+    body += ["9:", "ldrd r5, r6, [sp, #20]", "ldmia r6!, {r0, r1}"]
     body += ["str r6, [sp, #24]", "add r0, r0, r5", "add r1, r1, r5"]
     loads = load_pair(("r0", "r1"), (("r4", "r5"), ("r6", "r7")), "r8")
     rest = ["pkhbt r8, r4, r5, lsl #16", "pkhtb r5, r5, r4, asr #16"]
@@ -38,25 +38,24 @@ def fill_function(name: str) -> str:
     outside = ["and r4, r3, r4, lsl #8", "mov r5, r4"] + [
         f"strd r4, r5, [{p}], #8" for p in ("r2", "r10", "r11", "r12")
     ]
-    body += walk_spans("r2", 8, loads, rest, outside, "9f")
+    body += walk_spans("r2", 8, loads, rest, outside, 16)
     body += [
-        "9:",
         "ldrd r4, r5, [sp, #28]",
         *(f"add {p}, {p}, r5" for p in ("r2", "r10", "r11", "r12")),
         "subs r4, #1",
         "str r4, [sp, #28]",
-        "bne.w 8b",
+        "bne.w 9b",
         "add sp, #36",
     ]
     body += ["pop {r4-r11, pc}"]
     twin = f"""    int32_t c, p;
     for (p = 0; p < strip->pairs; ++p) {{
         const int8_t *upper = strip->rows[2 * p] + offset, *lower = strip->rows[2 * p + 1] + offset;
-        const int32_t* span = strip->spans;
-        for (; span[1] != 0; span += 2) {{
+        int32_t span;
+        for (span = 0; span < 5; ++span) {{
             int32_t count;
-            for (count = 2 * span[1]; count > 0; --count, ++planes) {{
-                const int32_t inside = (span[0] >> (count & 1 ? 1 : 0)) & 1, zero = (int8_t)(strip->zero & 0xFFU);
+            for (count = 2 * strip->spans[span]; count > 0; --count, ++planes) {{
+                const int32_t inside = tinyml_inside(span, count & 1), zero = (int8_t)(strip->zero & 0xFFU);
                 for (c = 0; c < {CHANNELS}; ++c) {{
                     const int32_t low = inside ? upper[c] : zero, high = inside ? lower[c] : zero;
                     planes[strip->plane_bytes / 4 * c] = tinyml_pair(256 * low, 256 * high);

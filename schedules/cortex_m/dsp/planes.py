@@ -24,47 +24,66 @@ OFFSET, FILL, ROWS, FROM_ZERO, STEP, SPANS = 48, 56, 60, 64, 72, 76
 
 
 def walk_spans(
-    planes: str, pair_bytes: int, loads: tuple[list[str], list[str]], rest: list[str], outside: list[str], done: str
+    planes: str, pair_bytes: int, loads: tuple[list[str], ...], rest: list[str], outside: list[str], spans: int
 ) -> list[str]:
-    """Assembly that walks the spans of ``tinyml_strip``, from label 1 on.
+    """Assembly that walks the spans of ``tinyml_strip``; falls out at the end.
 
-    Stack: 0 end of the loop, 4 spans, 8 channels, 12 word of zero points; lr, r4, r5 and r6 are free between pairs.
+    Stack: 0 end of the loop, 8 channels, 12 word of zero points; r4 to r11 and lr are free between pairs, but for what
+    ``rest`` and ``outside`` leave alone.
 
     Parameters
     ----------
     planes : register that grows by ``pair_bytes`` with each pair
     loads : as from ``load_pair``
     rest : stores what was loaded
-    outside : stores a pair outside; r4 is a word of zero points
-    done : label to go to
+    outside : stores a pair outside; r4 is a word of zero points, r7 stays
+    spans : where on the stack the address of the spans is
     """
-    lines = ["1:", "ldr lr, [sp, #4]", "ldmia lr!, {r4, r5}", "str lr, [sp, #4]", "cmp r5, #0", f"beq.w {done}"]
-    lines += [f"movs r6, #{pair_bytes}", f"mla r5, r5, r6, {planes}", "str r5, [sp]", "cmp r4, #3", "beq.w 2f"]
-    slow, fast = loads
-    lines += ["cmp r4, #0", "beq.w 6f", *slow, "b.w 5f", "6:", "ldr r4, [sp, #12]", *outside, "b 1b"]
-    lines += ["2:", *fast, "5:", *rest]
-    return [*lines, "ldr lr, [sp]", f"cmp {planes}, lr", "bne.w 2b", "b.w 1b"]
+    right, both, left = loads
+    get = f"ldr lr, [sp, #{spans}]"
+    turns = ["ldr r4, [sp, #12]", *outside, "subs r7, #1"]
+    lines = [get, "ldr r7, [lr]", "cmp r7, #0", "beq 2f", "1:", *turns, "bne 1b", "2:"]
+    lines += [get, "ldrd r4, r5, [lr, #4]", f"movs r6, #{pair_bytes}", "mul r5, r5, r6"]
+    lines += [
+        "cmp r4, #0",
+        "beq.w 3f",
+        "add r5, r5, r6",
+        f"add r5, r5, {planes}",
+        "str r5, [sp]",
+        *right,
+        *rest,
+        "b 4f",
+    ]
+    lines += ["3:", f"add r5, r5, {planes}", "str r5, [sp]", "b 4f"]
+    lines += ["5:", *both, *rest, "4:", "ldr lr, [sp]", f"cmp {planes}, lr", "bne.w 5b"]
+    lines += [get, "ldrd r4, r7, [lr, #12]", "cmp r4, #0", "beq.w 6f", *left, *rest]
+    lines += [get, "ldr r7, [lr, #16]", "6:", "cmp r7, #0", "beq 8f", "7:", *turns, "bne 7b", "8:"]
+    return lines
 
 
-def load_pair(pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step: str) -> tuple[list[str], list[str]]:
-    """``slow`` and ``fast`` of ``walk_spans``.
+def load_pair(
+    pointers: tuple[str, ...], pair: tuple[tuple[str, ...], ...], step: str
+) -> tuple[list[str], list[str], list[str]]:
+    """Of pairs whose right column, both, whose left column is inside the image, after which there are no more.
 
     Parameters
     ----------
     pointers : of the rows
-    pair : registers of the first and of the second column, row by row; the first is r4
+    pair : registers of the first and of the second column, row by row
     step : free register
     """
+    first, second = pair
     get = [f"ldr {step}, [sp, #8]"]
-    fast = get + [f"ldr {r}, [{p}]" for p, r in zip(pointers, pair[0], strict=True)]
-    fast += [f"ldr {r}, [{p}, {step}]" for p, r in zip(pointers, pair[1], strict=True)]
-    fast += [f"add {p}, {p}, {step}, lsl #1" for p in pointers]
-    everything = [r for column in pair for r in column]
-    slow = ["lsls lr, r4, #31", *get, "ldr r4, [sp, #12]"] + [f"mov {r}, r4" for r in everything if r != "r4"]
-    for column, (skip, label) in zip(pair, (("bpl", 3), ("bcc", 4)), strict=True):
-        slow += [f"{skip} {label}f"] + [f"ldr {r}, [{p}]" for p, r in zip(pointers, column, strict=True)]
-        slow += [f"add {p}, {p}, {step}" for p in pointers] + [f"{label}:"]
-    return slow, fast
+    both = get + [f"ldr {r}, [{p}]" for p, r in zip(pointers, first, strict=True)]
+    both += [f"ldr {r}, [{p}, {step}]" for p, r in zip(pointers, second, strict=True)]
+    both += [f"add {p}, {p}, {step}, lsl #1" for p in pointers]
+
+    def one(inside: tuple[str, ...], outside: tuple[str, ...]) -> list[str]:
+        lines = [f"ldr {outside[0]}, [sp, #12]"] + [f"mov {r}, {outside[0]}" for r in outside[1:]]
+        return lines + [f"ldr {r}, [{p}]" for p, r in zip(pointers, inside, strict=True)]
+
+    right = one(second, first) + get + [f"add {p}, {p}, {step}" for p in pointers]
+    return right, both, one(first, second)
 
 
 def sum_lines(

@@ -83,42 +83,28 @@ struct tinyml_strip {
     const int8_t* const* rows;
     uint32_t from_zero[2];      /* four of either byte */
     int32_t step;               /* bytes of a plane from one output's columns to the next's */
-    int32_t spans[32];          /* see tinyml_spans */
+    int32_t spans[5];           /* see tinyml_spans */
 };
 
 /*
- * Columns first .. first + needed - 1 of an image as pairs, the last one filled up: (kind, how many) until there are
- * none. Kind: bit i if column i of the pair is inside the image; at least one column is.
+ * Columns first .. first + needed - 1 of an image as pairs, the last one filled up: how many are in front of the image;
+ * one of which the right column is inside, or none; how many are inside; one of which the left column is; how many are
+ * behind it. At least one column is inside.
  */
-TINYML_SHARED void tinyml_spans(int32_t* spans, int32_t first, int32_t needed, int32_t width) {
+TINYML_INLINE void tinyml_spans(int32_t* spans, int32_t first, int32_t needed, int32_t width) {
     const int32_t begin = first < 0 ? -first : 0;
     const int32_t end = needed < width - first ? needed : width - first;
-    int32_t g = 0;
-    for (; 2 * g + 1 < begin; ++g) {
-        *spans++ = 0;
-        *spans++ = 1;
-    }
-    if (2 * g < begin) {
-        *spans++ = 2;
-        *spans++ = 1;
-        ++g;
-    }
-    if (2 * g + 1 < end) {
-        *spans++ = 3;
-        *spans++ = end / 2 - g;
-        g = end / 2;
-    }
-    if (2 * g < end) {
-        *spans++ = 1;
-        *spans++ = 1;
-        ++g;
-    }
-    for (; 2 * g < needed; ++g) {
-        *spans++ = 0;
-        *spans++ = 1;
-    }
-    spans[0] = 0;
-    spans[1] = 0;
+    const int32_t front = (begin + 1) >> 1, behind = (end + 1) >> 1;
+    spans[0] = begin >> 1;
+    spans[1] = begin & 1;
+    spans[2] = end >> 1 > front ? (end >> 1) - front : 0;
+    spans[3] = end >> 1 >= front ? end & 1 : 0;
+    spans[4] = ((needed + 1) >> 1) - (behind > front ? behind : front);
+}
+
+/* Whether the left (0) or the right column (1) of the pairs that spans[i] counts is inside the image. */
+TINYML_INLINE int32_t tinyml_inside(int32_t i, int32_t column) {
+    return i == 2 || i == (column ? 1 : 3);
 }
 
 typedef void tinyml_fill_tile(const int8_t* const* rows, uint32_t* x, int32_t offset, const tinyml_conv* conv);
