@@ -47,7 +47,7 @@ def schedule_conv(layer: ConvLayer, cpu: Cpu, choose: Chooser) -> Kernel:
     if cpu.has_dsp:
         makers["dsp"] = partial(dsp_conv2d, layer, choose)
     if cpu.is_armv6m:
-        makers["pairs"] = partial(conv2d_pairs, layer)
+        makers["pairs"] = partial(conv2d_pairs, layer, choose)
     makers["general"] = lambda: with_segment(partial(_write, layer))
     return choose.first(makers)
 

@@ -13,6 +13,7 @@ import numpy as np
 from tvm import tirx
 
 from tvm_tiny.ops import Kernel
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, as_expr, at_least, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost
@@ -26,7 +27,7 @@ _QUAD_SCRATCH = 1024
 """Bytes of working memory up to which four pixels share a weight's load."""
 
 
-def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
+def conv2d_pairs(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     """The kernel, or None where it is not exact or takes more memory than half of what the layer holds anyway."""
     p, (vertical, horizontal) = layer.params, layer.axes
     channels, outputs = layer.input_shape[3], layer.weight.shape[0]
@@ -35,7 +36,7 @@ def conv2d_pairs(layer: ConvLayer) -> Kernel | None:
     held = layer.input_shape[1] * horizontal.size * channels + vertical.outputs * horizontal.outputs * outputs
     if _scratch_bytes(layer, 1) > max(_FREE_SCRATCH, held // 2):
         return None
-    if not cost.worth(layer, "pairs", cost.pair_terms(layer, _quads(layer)), cost.ARMV6M):
+    if not choose.forced and not cost.worth(layer, "pairs", cost.pair_terms(layer, _quads(layer)), cost.ARMV6M):
         return None
     scale = split_scale(layer)
     return None if scale is None else with_segment(partial(_write, layer, scale))

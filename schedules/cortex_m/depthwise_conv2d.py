@@ -51,7 +51,7 @@ class DepthwiseConv2D(CortexMScheduleRule):
         if cpu.has_dsp:
             makers |= dsp_depthwise_forms(layer, choose)
         if cpu.is_armv6m:
-            makers["taps"] = partial(depthwise_taps, layer)
+            makers["taps"] = partial(depthwise_taps, layer, choose)
         makers["general"] = lambda: with_segment(partial(_write, layer))
         return choose.first(makers)
 

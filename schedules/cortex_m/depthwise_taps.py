@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from tvm_tiny.ops import Kernel
+from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost
@@ -22,12 +23,12 @@ _FREE_SCRATCH = 512
 """Bytes of zero points, for four pixels at once, that are always worth it."""
 
 
-def depthwise_taps(layer: ConvLayer) -> Kernel | None:
+def depthwise_taps(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     """The kernel, or None where there are too many taps or requantization takes another form."""
     vertical, horizontal = layer.axes
     if vertical.kernel * horizontal.kernel > _MOST_TAPS or layer.input_shape[3] < 2:
         return None
-    if not cost.worth(layer, "taps", cost.tap_terms(layer, _at_once(layer)), cost.ARMV6M):
+    if not choose.forced and not cost.worth(layer, "taps", cost.tap_terms(layer, _at_once(layer)), cost.ARMV6M):
         return None
     scale = split_scale(layer)
     return None if scale is None else with_segment(partial(_write, layer, scale))
