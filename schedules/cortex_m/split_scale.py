@@ -33,7 +33,7 @@ _SPANS = (1, 16, 256)
 """Distances from the nearest multiplier at which to look for a solution, nearest first."""
 _INT32 = (-(2**31), 2**31 - 1)
 
-Thresholds = list[tuple[int, int]]
+Thresholds = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
