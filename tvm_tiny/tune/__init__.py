@@ -24,18 +24,8 @@ from tvm_tiny.tune.session import (
 )
 from tvm_tiny.tune.tasks import TuningTask, extract_tasks
 
-__all__ = [
-    "OBJECTIVES",
-    "TUNERS",
-    "BoardDevice",
-    "Device",
-    "Limits",
-    "QemuDevice",
-    "Records",
-    "TaskState",
-    "TuneResult",
-]
-__all__ += ["TuningTask", "model_tasks", "tune"]
+__all__ = ["OBJECTIVES", "TUNERS", "BoardDevice", "Device", "Limits", "QemuDevice", "Records"]
+__all__ += ["TaskState", "TuneResult", "TuningTask", "model_tasks", "tune"]
 
 
 @dataclass(frozen=True)
