@@ -26,6 +26,8 @@ class DepthwiseColumns:
 
     outputs : columns of the output
     strip : how many of them are made from one filling of the scratch memory
+    arrays : of offsets and what else the requantization has for each channel
+    compact : layers of all sizes share the code, for which rows of zero points fill the last word
     """
 
     input_size: tuple[int, int]
@@ -36,6 +38,8 @@ class DepthwiseColumns:
     zero_point: int
     outputs: int
     strip: int
+    arrays: int
+    compact: bool
 
     @property
     def groups(self) -> int:
@@ -45,7 +49,8 @@ class DepthwiseColumns:
     @property
     def tables_bytes(self) -> int:
         """Addresses of rows, and of rows of the strip; a row of zero points."""
-        return self.kernel[0] * 4 * POINTER_BYTES + CHANNELS
+        runs = self.groups * GROUP if self.compact else self.kernel[0]
+        return (self.kernel[0] + runs) * 2 * POINTER_BYTES + CHANNELS
 
     @property
     def scratch_bytes(self) -> int:
@@ -56,32 +61,70 @@ class DepthwiseColumns:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        head = (*self.input_size, self.channels, self.channels, *self.kernel, *self.strides, *self.before)
+        arrays = self.arrays * self.channels
+        head = (*self.input_size, self.channels, arrays, *self.kernel, *self.strides, *self.before)
         return (*head, self.zero_point, self.outputs, self.strip, self.groups * COLUMN, self.tables_bytes)
 
 
 def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFunction, ...]:
     """``void name(const tinyml_run* rows, int8_t* out, const int32_t* packed, void* work, int32_t x0, int32_t x1)`` as
     ``conv_row.columns_functions``; callees first."""
-    fill, sums = fill_function(), sums_function(kernel)
-    rows = [min(GROUP, layer.kernel[0] - first) for first in range(0, layer.kernel[0], GROUP)]
-    interleave = {n: interleave_function(n) for n in sorted(set(rows))}
-    inner = "\n".join(
-        f"            {interleave[n].name}(runs + {GROUP * g}, at + {COLUMN * g}, packed[13], end - begin, c, lanes);"
-        for g, n in enumerate(rows)
-    )
-    arrays = 3 if kernel.requantize.signed else 2
+    sums = sums_function(kernel)
+    if not layer.compact:
+        rows = [min(GROUP, layer.kernel[0] - first) for first in range(0, layer.kernel[0], GROUP)]
+        interleave = {n: interleave_function(n) for n in sorted(set(rows))}
+        inner = "\n".join(
+            " " * 12
+            + f"{interleave[n].name}(runs + {GROUP * g}, at + {COLUMN * g}, packed[13], end - begin, c, lanes);"
+            for g, n in enumerate(rows)
+        )
+        sizes = str(layer.kernel[0]), str(layer.kernel[0]), str(kernel.words)
+        return (fill_function(), *interleave.values(), sums, _columns(sums.name, "", sizes, inner))
+    four = interleave_function(GROUP)
+    inner = f"""            for (i = 0; i < packed[13] / {COLUMN}; ++i) {{
+                {four.name}(runs + {GROUP} * i, at + {COLUMN} * i, packed[13], end - begin, c, lanes);
+            }}"""
+    sizes = "packed[4]", f"packed[13] / {CHANNELS}", f"(packed[13] / {COLUMN} * packed[5])"
+    shared = _columns("sums", _SUMS, sizes, inner)
     columns = c_function(
-        "mve_depthwise_columns",
+        "mve_depthwise_compact",
         lambda name: (
             f"""static void {name}(
     const tinyml_run* rows, int8_t* out, const int32_t* packed, void* work, int32_t x0, int32_t x1) {{
-    tinyml_run* runs = (tinyml_run*)work + {layer.kernel[0]};
+    {shared.name}(rows, out, packed, work, x0, x1, {sums.name});
+}}
+"""
+        ),
+    )
+    return (fill_function(), four, sums, shared, columns)
+
+
+_SUMS = """,
+    void (*sums)(const int32_t*, const int8_t*, int8_t*, int32_t, const int32_t*, const int32_t*, int32_t)"""
+
+
+def _columns(sums: str, more: str, sizes: tuple[str, str, str], inner: str) -> CFunction:
+    """All but the arithmetic.
+
+    Parameters
+    ----------
+    more : parameters
+    sizes : C expressions: rows of the kernel; runs, of which those beyond the rows are zero points; words of a window
+    inner : C statements that fill the words of sixteen channels
+    """
+    rows, runs, words = sizes
+    fill = fill_function()
+    return c_function(
+        "mve_depthwise_columns",
+        lambda name: (
+            f"""static void {name}(
+    const tinyml_run* rows, int8_t* out, const int32_t* packed, void* work, int32_t x0, int32_t x1{more}) {{
+    tinyml_run* runs = (tinyml_run*)work + {rows};
     int8_t* words = (int8_t*)work + packed[14];
     int8_t* zero = words - {CHANNELS};
     const int32_t channels = packed[2];
     const int32_t* offsets = packed + {OFFSETS};
-    const int32_t* weights = offsets + {arrays} * channels;
+    const int32_t* weights = offsets + packed[3];
     int32_t c, i, x, some;
     {fill.name}(zero, packed[10], {CHANNELS});
     for (x = x0; x < x1; x += some) {{
@@ -100,8 +143,8 @@ def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFu
         if (end < width) {{
             {fill.name}(words + end * packed[13], packed[10], (width - end) * packed[13]);
         }}
-        for (i = 0; i < {layer.kernel[0]}; ++i) {{
-            const int8_t* row = rows[i].at;
+        for (i = 0; i < {runs}; ++i) {{
+            const int8_t* row = {"rows[i].at" if rows == runs else f"i < {rows} ? rows[i].at : NULL"};
             runs[i].at = row != NULL ? row + (first + begin) * channels : zero;
             runs[i].step = row != NULL ? channels : 0;
         }}
@@ -110,12 +153,10 @@ def depthwise_functions(layer: DepthwiseColumns, kernel: Depthwise) -> tuple[CFu
             c = channels - c < {GROUP} ? channels - {GROUP} : c;
             lanes = channels - c;
 {inner}
-            {sums.name}(
-                packed, words, out + x * channels + c, some, offsets + c, weights + c * {kernel.words}, lanes);
+            {sums}(packed, words, out + x * channels + c, some, offsets + c, weights + c * {words}, lanes);
         }}
     }}
 }}
 """
         ),
     )
-    return (fill, *interleave.values(), sums, columns)

@@ -50,6 +50,7 @@ class Gemm:
     steps : full steps of the single run, if written out
     rest : a run has a rest
     partial : output channels are no multiple of four
+    compact : layers of all sizes share the code, with a rest or without
     """
 
     many: bool
@@ -57,10 +58,13 @@ class Gemm:
     rest: bool
     partial: bool
     requantize: Steps
+    compact: bool = False
 
 
-def gemm_of(runs: int, length: int, channels: int, requantize: Steps) -> Gemm:
-    """The code for windows of ``runs`` runs of ``length`` values."""
+def gemm_of(runs: int, length: int, channels: int, requantize: Steps, *, compact: bool) -> Gemm:
+    """The code for windows of ``runs`` runs of ``length`` values; ``compact``: one that few layers do not share."""
+    if compact:
+        return Gemm(runs > 1, None, True, True, requantize.general, compact=True)
     steps = length // LANES
     fixed = runs == 1 and steps <= UNROLLED
     return Gemm(runs > 1, steps if fixed else None, length % LANES != 0, channels % BLOCK != 0, requantize)
@@ -160,7 +164,9 @@ def _sums(gemm: Gemm, pixels: int) -> list[str]:
     step = _step(pixels, "vmladava")
     lines += [f"ldr r11, [sp, #{_STEPS}]", "lsrs r11, r11, #1", "bcc 7f", *step, "7:", "beq 9f"]
     lines += ["8:", *step, *step, "subs r11, #1", "bne 8b", "9:"]
-    lines += _rest(pixels, "vmladava", "r11") if gemm.rest else []
+    if gemm.rest:
+        rest = _rest(pixels, "vmladava", "r11")
+        lines += [rest[0], "cmp r11, #0", "beq.w 10f", *rest[1:], "10:"] if gemm.compact else rest
     lines += [f"ldr r11, [sp, #{_RUNS_END}]", "cmp r9, r11", "bne.w 6b"] if gemm.many else []
     return lines
 

@@ -15,7 +15,7 @@ by two additions if there are more than 127 values to go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,12 @@ class Steps:
     def vectors(self) -> int:
         """Vectors of constants per four channels: offsets, and signs and multipliers if they differ."""
         return 1 if self.uniform else 3 if self.signed else 2
+
+    @property
+    def general(self) -> Steps:
+        """Instructions that more layers share: an addend, all bounds or none; numbers of 0 make them do nothing."""
+        bounded = self.raises > 0 or self.back or self.low
+        return replace(self, add=True, raises=(1 if self.low else 2) if bounded else 0, back=bounded)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     weight = layer.weight.reshape(outputs, runs, -1)
     constants = gemm_constants(weight, p.input_zero_point, plan, vector)
     packed = np.concatenate([np.array(columns.numbers, np.int32), constants])
-    product = product_function(gemm_of(runs, weight.shape[2], outputs, vector.steps))
+    product = product_function(gemm_of(runs, weight.shape[2], outputs, vector.steps, compact=choose.optimize == "size"))
     if columns.pointwise:
         whole = [pointwise_function(product)]
     else:
@@ -101,7 +101,8 @@ def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     plan, vector = solution
     if vector.steps.low and kernel_w * groups <= GROUP and vector.steps.signed:
         return None  # more numbers than registers
-    kernel = Depthwise(kernel_w * groups, step, vector.steps)
+    compact = choose.optimize == "size"
+    kernel = Depthwise(kernel_w * groups, step, vector.steps.general if compact else vector.steps)
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
     shape = DepthwiseColumns(
         (vertical.size, horizontal.size),
@@ -112,6 +113,8 @@ def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
         p.input_zero_point,
         horizontal.outputs,
         _STRIPS[0],
+        3 if vector.steps.signed else 2,
+        compact,
     )
     shapes = []
     for longest in _STRIPS:

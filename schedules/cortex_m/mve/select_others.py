@@ -44,7 +44,7 @@ def mve_dense(
     vector = vector_requantization(plan, bias, reach) if plan else None
     if plan is None or vector is None:
         return None
-    product = product_function(gemm_of(1, length, outputs, vector.steps))
+    product = product_function(gemm_of(1, length, outputs, vector.steps, compact=choose.optimize == "size"))
     dense = c_function(
         "mve_dense",
         lambda name: (
