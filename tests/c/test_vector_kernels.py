@@ -29,13 +29,16 @@ def calls() -> dict[str, tuple[KernelCase, KernelCall]]:
 
 
 def _vectorized() -> dict[str, tuple[KernelCase, KernelCall]]:
-    calls = {case.name: (case, case.kernel_call("cortex-m55")) for case in all_cases() if case.op in OPERATORS}
+    cases = [case for case in all_cases() if case.op in OPERATORS]
+    calls = {case.name: (case, case.kernel_call("cortex-m55")) for case in cases}
+    compact = [case for case in cases if not case.name.endswith("-single")]
+    calls |= {f"{case.name}-size": (case, case.kernel_call("cortex-m55", "size")) for case in compact}
     return {n: c for n, c in calls.items() if any("_mve_" in f.name for f in c[1].kernel.c_functions)}
 
 
 def test_whole_rows(calls: dict[str, tuple[KernelCase, KernelCall]], tmp_path: Path) -> None:
     library = KernelLibrary([call for _, call in calls.values()], tmp_path)
-    assert len(calls) > 80
+    assert len(calls) > 120
     for i, (name, (case, call)) in enumerate(calls.items()):
         np.testing.assert_array_equal(library.run(i)[0], case.expected, name)
         if call.kernel.granularity == "row":

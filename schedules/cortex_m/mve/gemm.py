@@ -8,7 +8,7 @@ is read with the other lanes zero, so that weights need no filling: theirs may b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -32,14 +32,11 @@ BLOCK = 4
 UNROLLED = 4
 """Steps of sixteen values up to which a single run is written out."""
 
-HEAD = 4
-"""Words in front of ``VectorRequantization.numbers`` and the weights: steps of a run, rest, runs, channels."""
-
 _SUMS = (("r0", "r2", "r4", "r6"), ("r8", "r10", "r12", "lr"))
 _POINTERS = ("r3", "r5")
-# Stack frame, in bytes.
-_X, _STEPS, _REST, _RUNS_END, _CHANNELS, _LEFT, _ADDEND, _BOUNDS, _SECOND = 0, 8, 12, 16, 20, 24, 28, 32, 40
-_STREAM, _RUNS, _OUT, _COUNT, _END, _SHARED, _ZEROS, _FRAME = 44, 48, 52, 56, 60, 64, 72, 104
+# Stack frame, in bytes; from _NUMBERS on what the constants begin with, as far as a layer has it (``Gemm.at``).
+_X, _OUT, _COUNT, _STREAM, _RUNS, _END, _ZEROS, _STEPS, _REST, _NUMBERS = 0, 8, 12, 16, 20, 24, 28, 60, 64, 68
+_FRAME = 104
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,15 @@ class Gemm:
     requantize: Steps
     compact: bool = False
 
+    @property
+    def head(self) -> tuple[str, ...]:
+        """What the constants begin with, in front of the weights; the length of a run is in another place."""
+        return ("channels", *(["runs"] if self.many else []), *self.requantize.numbers)
+
+    def at(self, name: str) -> int:
+        """Where one of ``head`` is in the stack frame; in place of the number of runs the address of their end."""
+        return _NUMBERS + 4 * self.head.index(name)
+
 
 def gemm_of(runs: int, length: int, channels: int, requantize: Steps, *, compact: bool) -> Gemm:
     """The code for windows of ``runs`` runs of ``length`` values; ``compact``: one that few layers do not share."""
@@ -71,7 +77,7 @@ def gemm_of(runs: int, length: int, channels: int, requantize: Steps, *, compact
 
 
 def gemm_constants(
-    weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization, vector: VectorRequantization
+    weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization, vector: VectorRequantization, gemm: Gemm
 ) -> NDArray[np.int32]:
     """What ``gemm_function`` reads, a flat array.
 
@@ -82,8 +88,8 @@ def gemm_constants(
 
     Returns
     -------
-    HEAD words, the numbers of ``vector``; per four channels, run by run, sixteen weights of each of them, then the rest
-    of each; then offsets, signs (if signed) and multipliers, of which the last two may be in the numbers already.
+    The length of a run, ``gemm.head``; per four channels, run by run, sixteen weights of each of them, then the rest
+    of each; then offsets, signs (if signed) and multipliers, of which the last two may be in the head already.
     Channels that make four full have weights of 0
     """
     channels, runs, length = weights.shape
@@ -96,7 +102,8 @@ def gemm_constants(
     columns = [offsets] if vector.steps.uniform else [offsets, plan.signs, plan.multipliers]
     columns = [offsets, plan.multipliers] if vector.steps.vectors == 2 else columns
     tail = np.pad(np.stack(columns).astype(np.int32), ((0, 0), (0, fill)))
-    parts = [np.array([length // LANES, length % LANES, runs, channels, *vector.numbers], np.int32)]
+    numbers = {"channels": channels, "runs": runs, **asdict(vector)}
+    parts = [np.array([length, *(numbers[name] for name in gemm.head)], np.int32)]
     for c in range(0, channels, BLOCK):
         block = used[c : c + BLOCK]
         steps = block[..., :full].reshape(BLOCK, runs, full // LANES, LANES).transpose(1, 2, 0, 3)
@@ -111,11 +118,11 @@ def gemm_function(name: str, gemm: Gemm) -> str:
 
     ``runs`` say where the first pixel's values lie and how far it is from one pixel to the next; they are used up.
     """
-    body = ["push {r4-r11, lr}", f"sub sp, sp, #{_FRAME}", "ldm r0!, {r4-r11, lr}", "add r6, r1, r6, lsl #3"]
-    body += [f"add r12, sp, #{_STEPS}", "stm r12, {r4-r11, lr}"]
-    body += ["ldrd r4, r5, [r0], #8", f"strd r4, r5, [sp, #{_SHARED}]"] if gemm.requantize.uniform else []
-    body += [f"str r0, [sp, #{_STREAM}]"]
-    body += [f"str r1, [sp, #{_RUNS}]", f"strd r2, r3, [sp, #{_OUT}]"]
+    head = ", ".join([*(f"r{i}" for i in range(5, 13)), "lr"][: len(gemm.head)])
+    body = ["push {r4-r11, lr}", f"sub sp, sp, #{_FRAME}", f"strd r2, r3, [sp, #{_OUT}]", f"ldm r0!, {{r4, {head}}}"]
+    body += [f"strd r0, r1, [sp, #{_STREAM}]", "lsrs r2, r4, #4", "and r3, r4, #15"]
+    body += ["add r6, r1, r6, lsl #3"] if gemm.many else []
+    body += [f"add r0, sp, #{_STEPS}", f"stm r0, {{r2, r3, {head}}}"]
     if gemm.steps is None:
         body += [f"add r4, sp, #{_ZEROS}", "vmov.i32 q0, #0", "vstrw.32 q0, [r4]", "vstrw.32 q0, [r4, #16]"]
     body += ["1:", f"ldr r0, [sp, #{_COUNT}]", "subs r0, #2", "blt.w 2f", f"str r0, [sp, #{_COUNT}]"]
@@ -131,19 +138,20 @@ def _tile(gemm: Gemm, pixels: int) -> list[str]:
     if not gemm.many:
         lines += [f"ldr r4, [sp, #{_RUNS}]", "ldrd r3, r5, [r4]", "add r6, r3, r5", "strd r3, r6, [sp]"]
         lines += ["add r6, r6, r5", "str r6, [r4]"] if pixels == 2 else []
-    lines += [f"ldr r11, [sp, #{_CHANNELS}]", "add r11, r11, r7", f"str r11, [sp, #{_END}]"]
-    lines += [] if gemm.many else [f"ldr r9, [sp, #{_LEFT}]"]
+    channels = gemm.at("channels")
+    lines += [f"ldr r11, [sp, #{channels}]", "add r11, r11, r7", f"str r11, [sp, #{_END}]"]
+    lines += [] if gemm.many else [f"ldr r9, [sp, #{gemm.at('left')}]"]
     lines += ["4:"] + _sums(gemm, pixels) + _finish(gemm, pixels) + ["bne.w 4b" if not gemm.partial else "bhi.w 4b"]
     if pixels == 1:
         return lines
     lines += [
         f"ldr r0, [sp, #{_OUT}]",
-        f"ldr r2, [sp, #{_CHANNELS}]",
+        f"ldr r2, [sp, #{channels}]",
         "add r0, r0, r2, lsl #1",
         f"str r0, [sp, #{_OUT}]",
     ]
     if gemm.many:
-        lines += [f"ldr r9, [sp, #{_RUNS}]", f"ldr r11, [sp, #{_RUNS_END}]"]
+        lines += [f"ldr r9, [sp, #{_RUNS}]", f"ldr r11, [sp, #{gemm.at('runs')}]"]
         lines += ["5:", "ldrd r3, r5, [r9]", "add r3, r3, r5, lsl #1", "str r3, [r9], #8", "cmp r9, r11", "bne 5b"]
     return lines
 
@@ -167,7 +175,7 @@ def _sums(gemm: Gemm, pixels: int) -> list[str]:
     if gemm.rest:
         rest = _rest(pixels, "vmladava", "r11")
         lines += [rest[0], "cmp r11, #0", "beq.w 10f", *rest[1:], "10:"] if gemm.compact else rest
-    lines += [f"ldr r11, [sp, #{_RUNS_END}]", "cmp r9, r11", "bne.w 6b"] if gemm.many else []
+    lines += [f"ldr r11, [sp, #{gemm.at('runs')}]", "cmp r9, r11", "bne.w 6b"] if gemm.many else []
     return lines
 
 
@@ -201,19 +209,17 @@ def _finish(gemm: Gemm, pixels: int) -> list[str]:
         lines += [f"vmov {q}[2], {q}[0], {a}, {c}", f"vmov {q}[3], {q}[1], {b}, {d}"]
     keeps_left = not gemm.many and not gemm.rest
     scalars = {"left": "r9" if keeps_left else "r0", "addend": "r2", "raise_high": "r4", "back": "r6", "second": "r8"}
-    lines += [] if keeps_left else [f"ldr r0, [sp, #{_LEFT}]"]
-    lines += [f"ldr r2, [sp, #{_ADDEND}]"] if steps.add else []
-    lines += [f"ldrd r4, r6, [sp, #{_BOUNDS}]"] if steps.raises or steps.back else []
-    lines += [f"ldr r8, [sp, #{_SECOND}]"] if steps.low or steps.raises > 1 else []
+    loads = {"addend": "ldr r2", "raise_high": "ldrd r4, r6", "second": "ldr r8"}
+    loads |= {"factor": "ldrd r10, r12" if steps.signed else "ldr r10"} | ({} if keeps_left else {"left": "ldr r0"})
+    lines += [f"{loads[name]}, [sp, #{gemm.at(name)}]" for name in steps.numbers if name in loads]
     shared = ("q2", "r12", "r10") if steps.uniform else ("q2", "q2", "q3")
-    lines += [f"ldrd r10, r12, [sp, #{_SHARED}]"] if steps.uniform else []
     first, middle, last = requantize_lines(vectors, steps, shared, scalars)
     lines += ["vldrw.u32 q2, [r1], #16", *first]
     lines += ["vldrw.u32 q2, [r1], #16"] if steps.vectors == 3 else []
     lines += middle
     lines += ["vldrw.u32 q3, [r1], #16"] if steps.vectors > 1 else []
     lines += last
-    lines += [f"ldr r0, [sp, #{_CHANNELS}]", "add r0, r0, r7"] if pixels == 2 else []
+    lines += [f"ldr r0, [sp, #{gemm.at('channels')}]", "add r0, r0, r7"] if pixels == 2 else []
     lines += [f"ldr r11, [sp, #{_END}]"]
     if gemm.partial:
         lines += ["sub r3, r11, r7", "vctp.32 r3", "vpst" + "t" * (pixels - 1), "vstrbt.32 q0, [r7], #4"]
@@ -223,14 +229,17 @@ def _finish(gemm: Gemm, pixels: int) -> list[str]:
 
 def _twin(gemm: Gemm) -> str:
     steps = gemm.requantize
-    sign = "0" if not steps.signed else f"packed[{HEAD + 6}]" if steps.uniform else "k[4 + j]"
-    factor = f"packed[{HEAD + 5}]" if steps.uniform else f"k[{4 * steps.vectors - 4} + j]"
+    place = {name: f"packed[{1 + i}]" for i, name in enumerate(gemm.head)}
+    sign = "0" if not steps.signed else place["sign"] if steps.uniform else "k[4 + j]"
+    factor = place["factor"] if steps.uniform else f"k[{4 * steps.vectors - 4} + j]"
+    numbers = ", ".join(place.get(name, "0") for name in ("left", "addend", "raise_high", "back", "second"))
     start = "(int32_t)((uint32_t)acc[j] * 256U + (uint32_t)k[j])"
-    value = requantize_twin(start, factor, sign, steps, f"packed + {HEAD}")
-    return f"""    const int32_t steps = packed[0], rest = packed[1], lines = packed[2], channels = packed[3];
+    value = requantize_twin(start, factor, sign, steps, "numbers")
+    return f"""    const int32_t steps = packed[0] / {LANES}, rest = packed[0] % {LANES}, channels = packed[1];
+    const int32_t lines = {place.get("runs", "1")}, numbers[] = {{{numbers}}};
     int32_t c, i, j, l, n;
     for (; count > 0; --count) {{
-        const int8_t* w = (const int8_t*)(packed + {HEAD + (7 if steps.uniform else 5)});
+        const int8_t* w = (const int8_t*)(packed + {1 + len(gemm.head)});
         for (c = 0; c < channels; c += {BLOCK}) {{
             int32_t acc[{BLOCK}] = {{0, 0, 0, 0}};
             const int32_t* k;

@@ -40,10 +40,24 @@ class Steps:
         return 1 if self.uniform else 3 if self.signed else 2
 
     @property
+    def numbers(self) -> tuple[str, ...]:
+        """Fields of ``VectorRequantization`` that are read."""
+        needed = {
+            "left": True,
+            "addend": self.add,
+            "raise_high": self.raises > 0 or self.back,
+            "back": self.raises > 0 or self.back,
+            "second": self.raises > 1 or self.low,
+            "factor": self.uniform,
+            "sign": self.uniform and self.signed,
+        }
+        return tuple(name for name, read in needed.items() if read)
+
+    @property
     def general(self) -> Steps:
-        """Instructions that more layers share: an addend, all bounds or none; numbers of 0 make them do nothing."""
+        """Instructions that more layers share: all bounds or none; numbers of 0 make them do nothing."""
         bounded = self.raises > 0 or self.back or self.low
-        return replace(self, add=True, raises=(1 if self.low else 2) if bounded else 0, back=bounded)
+        return replace(self, raises=(1 if self.low else 2) if bounded else 0, back=bounded)
 
 
 @dataclass(frozen=True)
@@ -64,8 +78,8 @@ class VectorRequantization:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        head = self.left, self.addend, self.raise_high, self.back, self.second
-        return (*head, self.factor, self.sign) if self.steps.uniform else head
+        """Those that do not depend on whether it is uniform."""
+        return self.left, self.addend, self.raise_high, self.back, self.second
 
 
 def vector_requantization(

@@ -22,8 +22,8 @@ from tvm_tiny.schedules.cortex_m.mve.conv_row import (
     gathered_windows,
     pointwise_function,
 )
-from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, NUMBERS, WORDS, Depthwise, depthwise_constants
-from tvm_tiny.schedules.cortex_m.mve.depthwise_row import OFFSETS, DepthwiseColumns, depthwise_functions
+from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, WORDS, Depthwise, depthwise_constants
+from tvm_tiny.schedules.cortex_m.mve.depthwise_row import DepthwiseColumns, depthwise_functions
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
 from tvm_tiny.schedules.cortex_m.mve.requantization import VectorRequantization, vector_requantization
 from tvm_tiny.schedules.cortex_m.window import Axis
@@ -72,9 +72,10 @@ def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     )
     runs = 1 if gathered else kernel_h
     weight = layer.weight.reshape(outputs, runs, -1)
-    constants = gemm_constants(weight, p.input_zero_point, plan, vector)
+    gemm = gemm_of(runs, weight.shape[2], outputs, vector.steps, compact=choose.optimize == "size")
+    constants = gemm_constants(weight, p.input_zero_point, plan, vector, gemm)
     packed = np.concatenate([np.array(columns.numbers, np.int32), constants])
-    product = product_function(gemm_of(runs, weight.shape[2], outputs, vector.steps, compact=choose.optimize == "size"))
+    product = product_function(gemm)
     if columns.pointwise:
         whole = [pointwise_function(product)]
     else:
@@ -125,7 +126,7 @@ def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     fitting = [s for s in shapes if s.scratch_bytes <= limit] or shapes[-1:]
     shape = replace(shape, strip=choose.pick("strip", [s.strip for s in fitting], fitting[0].strip))
     arrays, words = depthwise_constants(layer.weight[..., 0].transpose(1, 2, 0), p.input_zero_point, plan)
-    head = np.array([*shape.numbers, *vector.numbers[: OFFSETS - NUMBERS]], np.int32)
+    head = np.array([*shape.numbers, *vector.numbers], np.int32)
     packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])
     return _kernel("qdepthwise_conv2d", layer, list(depthwise_functions(shape, kernel)), packed, shape.scratch_bytes)
 

@@ -44,7 +44,8 @@ def mve_dense(
     vector = vector_requantization(plan, bias, reach) if plan else None
     if plan is None or vector is None:
         return None
-    product = product_function(gemm_of(1, length, outputs, vector.steps, compact=choose.optimize == "size"))
+    gemm = gemm_of(1, length, outputs, vector.steps, compact=choose.optimize == "size")
+    product = product_function(gemm)
     dense = c_function(
         "mve_dense",
         lambda name: (
@@ -60,7 +61,7 @@ def mve_dense(
     b = KernelBuilder("tensor")
     data = b.input("data", rows * length, "int8")
     out = b.output(rows * outputs, "int8")
-    packed = b.constant("packed", gemm_constants(weight[:, None], p.input_zero_point, plan, vector))
+    packed = b.constant("packed", gemm_constants(weight[:, None], p.input_zero_point, plan, vector, gemm))
     buffers = [address(each, 0) for each in (data, out, packed)]
     b.call(dense.name, *buffers, length, rows)
     return b.finish(f"qdense_{length}x{outputs}", macs=rows * length * outputs, c_functions=[product, dense])
