@@ -13,22 +13,12 @@ from tests.kernel_case import KernelCase, rng_of
 from tests.kernel_cases import all_cases
 from tests.kernel_library import FLAGS, KernelCall, KernelLibrary, driver_source, run_tool, support_folder
 from tests.segments import segments_of
-from tvm_tiny.schedules.cortex_m.mve import select_convolution, select_others
 
 OPERATORS = ("qconv2d", "qdepthwise_conv2d", "qdense", "qadd", "qsub")
 
 
 @pytest.fixture(scope="module")
 def calls() -> dict[str, tuple[KernelCase, KernelCall]]:
-    """Tiny layers as well, for which the general kernels would be chosen."""
-    with pytest.MonkeyPatch.context() as always:
-        always.setattr(select_convolution, "FEWEST", 0)
-        always.setattr(select_convolution, "FEWEST_DEPTHWISE", 0)
-        always.setattr(select_others, "FEWEST", 0)
-        return _vectorized()
-
-
-def _vectorized() -> dict[str, tuple[KernelCase, KernelCall]]:
     cases = [case for case in all_cases() if case.op in OPERATORS]
     calls = {case.name: (case, case.kernel_call("cortex-m55")) for case in cases}
     compact = [case for case in cases if not case.name.endswith("-single")]

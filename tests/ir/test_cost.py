@@ -1,4 +1,4 @@
-"""Which kernel is taken for cheaper: layers whose counts on a Cortex-M4 are far apart."""
+"""Which kernel is taken for cheaper: layers whose counts on a Cortex-M4 or M55 are far apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from tvm_tiny.quant.params import Conv2DParams
 from tvm_tiny.schedules import Chooser
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
 from tvm_tiny.schedules.cortex_m.dsp import cost, dsp_conv2d, dsp_depthwise_forms
+from tvm_tiny.schedules.cortex_m.mve import mve_conv2d, mve_depthwise_conv2d
+from tvm_tiny.schedules.cortex_m.mve.cost import dense_terms
 
 Pair = tuple[int, int]
 
@@ -41,6 +43,7 @@ CASES = {
     "mcunet's 7x7": (_layer((10, 10), 240, 0, (7, 7), 1, (3, 3, 3, 3)), True),
     "7x7 over one column": (_layer((12, 2), 32, 0, (7, 7), 2, (2, 2, 3, 3)), False),
     "9x9 over a pixel": (_layer((2, 1), 32, 0, (9, 9), 1, (4, 4, 4, 4)), False),
+    "one output of few": (_layer((5, 5), 3, 1, (1, 1), 1, (0, 0, 0, 0)), False),
     "1x3 over one column": (_layer((10, 1), 5, 0, (1, 3), 1, (0, 2, 0, 0)), False),
 }
 
@@ -55,9 +58,36 @@ def test_choice(name: str) -> None:
     assert any(kernel is not None for kernel in made) == micro
 
 
+VECTORS = {
+    "vww96's first": True,
+    "kws's pointwise": True,
+    "mcunet's 7x7": True,
+    "7x7 over one column": False,
+    "one output of few": False,
+    "9x9 over a pixel": False,
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_choice_of_vectors(name: str) -> None:
+    layer, _ = CASES[name]
+    make = mve_depthwise_conv2d if layer.params.groups > 1 else mve_conv2d
+    assert (make(layer, Chooser()) is not None) == VECTORS[name]
+
+
 @pytest.mark.parametrize(
     ("rows", "length", "outputs", "micro"),
     [(1, 640, 128, True), (1, 64, 10, True), (1, 64, 12, True), (3, 130, 7, True), (1, 64, 1, False), (3, 1, 3, False)],
 )
 def test_dense(rows: int, length: int, outputs: int, micro: bool) -> None:
-    assert cost.worth_dense(rows, length, outputs) == micro
+    size = rows, length, outputs
+    assert cost.worth_dense(*size, "dense", cost.dense_terms(*size)) == micro
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "outputs", "micro"),
+    [(1, 640, 128, True), (1, 64, 10, True), (3, 130, 7, True), (1, 2, 1, False), (3, 8, 1, False)],
+)
+def test_dense_of_vectors(rows: int, length: int, outputs: int, micro: bool) -> None:
+    size = rows, length, outputs
+    assert cost.worth_dense(*size, "vector_dense", dense_terms(*size)) == micro

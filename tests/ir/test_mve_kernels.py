@@ -28,8 +28,6 @@ CASES = {case.name: case for case in all_cases()}
         ("qdepthwise_conv2d-3x3-same", {"interleave3", "depthwise"}),
         ("qdepthwise_conv2d-7x7-relu", {"interleave3", "interleave4", "depthwise"}),
         ("qdepthwise_conv2d-dilated-relu", set()),
-        ("qdepthwise_conv2d-one-channel", set()),
-        ("qconv2d-pointwise-odd", set()),
     ],
 )
 def test_selection(name: str, kinds: set[str]) -> None:

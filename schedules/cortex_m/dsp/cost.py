@@ -36,9 +36,16 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     "armv6m_general_depthwise": (4.66, 0.0, 119, 22.4, 3.8, 17.6, 38.5, 9.36, 39.1, 15.4),
     "taps": (123, 0.0, 21.6, 32.4, 516, 0.0, 16.2, 219, 21.1, 5.57),
     "dense": (3.23, 41.9, 6.25, 5.45, 3.32, 3.13, 4.34, 0.0, 1.92),
+    "vector_conv": (
+        *(73.0, 116.0, 37.3, 8.44, 0.0, 21.0, 8.63),
+        *(21.4, 27.4, 8.81, 15.8, 23.6, 3.86, 33.4, 8.24, 12.8, 4.95),
+    ),
+    "vector_dense": (37.3, 17.7, 30.5, 15.0, 25.1, 2.46, 14.6, 10.5, 22.4),
+    "vector_depthwise": (105.0, 35.9, 33.9, 5.66, 0.0, 12.2, 30.9, 21.2, 42.0, 0.0, 8.59),
 }
-"""By kernel, in the order of its terms; from 120 to 160 layers each, 24 to 40 for Armv6-M; estimates are 0.8 to 1.2
-times the count."""
+"""By kernel, in the order of its terms; from 80 to 160 layers each, 24 to 40 for Armv6-M; estimates are 0.8 to 1.2
+times the count. Vector kernels were counted on a Cortex-M55 (``--board qemu-m55``), those for Armv6-M on a Cortex-M0+
+(``--board rp2040``), all others on the M4."""
 
 
 def worth(layer: ConvLayer, kind: str, terms: Sequence[float], core: str = "") -> bool:
@@ -50,10 +57,9 @@ def worth(layer: ConvLayer, kind: str, terms: Sequence[float], core: str = "") -
     return estimate(kind, terms) * MARGIN < estimate(general, general_terms(layer))
 
 
-def worth_dense(rows: int, length: int, outputs: int) -> bool:
-    """As ``worth``, for ``dsp_dense``."""
-    general = estimate("general_dense", general_dense_terms(rows, length, outputs))
-    return estimate("dense", dense_terms(rows, length, outputs)) * MARGIN < general
+def worth_dense(rows: int, length: int, outputs: int, kind: str, terms: Sequence[float]) -> bool:
+    """As ``worth``, for a fully connected layer."""
+    return estimate(kind, terms) * MARGIN < estimate("general_dense", general_dense_terms(rows, length, outputs))
 
 
 def estimate(kind: str, terms: Sequence[float]) -> float:

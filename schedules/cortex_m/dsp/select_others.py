@@ -43,7 +43,8 @@ def dsp_dense(
     Choice: ``prepared`` (whether the input is made into words first).
     """
     outputs, length = weight.shape
-    if not choose.forced and not cost.worth_dense(rows, length, outputs):
+    size = rows, length, outputs
+    if not choose.forced and not cost.worth_dense(*size, "dense", cost.dense_terms(*size)):
         return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.limits import scratch_limit
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach
 from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, solve_layer
@@ -22,6 +24,7 @@ from tvm_tiny.schedules.cortex_m.mve.conv_row import (
     gathered_windows,
     pointwise_function,
 )
+from tvm_tiny.schedules.cortex_m.mve.cost import conv_terms, depthwise_terms
 from tvm_tiny.schedules.cortex_m.mve.depthwise import GROUP, WORDS, Depthwise, depthwise_constants
 from tvm_tiny.schedules.cortex_m.mve.depthwise_row import DepthwiseColumns, depthwise_functions
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
@@ -37,9 +40,6 @@ _GATHERED = (2, 4, 6, 8)
 _SHORT = 16
 """Columns of a short row."""
 
-FEWEST, FEWEST_DEPTHWISE = 120, 75
-"""Multiplications per row for which finding runs and rows pays: below, the general kernels take fewer instructions."""
-
 
 def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     """A convolution without groups and dilation.
@@ -47,13 +47,9 @@ def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     Choice: ``gathered`` (windows copied together at a time; 0 reads their rows in place).
     """
     p, (vertical, horizontal) = layer.params, layer.axes
-    if p.groups != 1 or p.dilation != (1, 1) or (_macs_per_row(layer) < FEWEST and not choose.forced):
+    if p.groups != 1 or p.dilation != (1, 1):
         return None
     channels, (outputs, kernel_h, kernel_w, _) = layer.input_shape[3], layer.weight.shape
-    solution = _solve(layer)
-    if solution is None:
-        return None
-    plan, vector = solution
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)
     default = gathered_windows(kernel_h, kernel_w * channels, outputs, limit)
     window = kernel_h * kernel_w * channels
@@ -70,6 +66,12 @@ def mve_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
         _in_pairs(horizontal, gathered=gathered > 0),
         gathered,
     )
+    if not _worth(layer, choose, "vector_conv", conv_terms(vertical.outputs, columns)):
+        return None
+    solution = _solve(layer)
+    if solution is None:
+        return None
+    plan, vector = solution
     runs = 1 if gathered else kernel_h
     weight = layer.weight.reshape(outputs, runs, -1)
     gemm = gemm_of(runs, weight.shape[2], outputs, vector.steps, compact=choose.optimize == "size")
@@ -93,8 +95,6 @@ def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     groups = -(-kernel_h // GROUP)
     step = horizontal.stride * groups
     if p.dilation != (1, 1) or channels < GROUP or kernel_w * groups > WORDS or step > LONGEST_STEP:
-        return None
-    if _macs_per_row(layer) < FEWEST_DEPTHWISE and not choose.forced:
         return None
     solution = _solve(layer, uniform=kernel_w * groups > GROUP)
     if solution is None:
@@ -125,6 +125,8 @@ def mve_depthwise_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
         shapes.append(replace(shape, strip=strip))
     fitting = [s for s in shapes if s.scratch_bytes <= limit] or shapes[-1:]
     shape = replace(shape, strip=choose.pick("strip", [s.strip for s in fitting], fitting[0].strip))
+    if not _worth(layer, choose, "vector_depthwise", depthwise_terms(vertical.outputs, shape, kernel)):
+        return None
     arrays, words = depthwise_constants(layer.weight[..., 0].transpose(1, 2, 0), p.input_zero_point, plan)
     head = np.array([*shape.numbers, *vector.numbers], np.int32)
     packed = np.concatenate([head, arrays.reshape(-1), words.reshape(-1)])
@@ -164,16 +166,8 @@ def _kernel(name: str, layer: ConvLayer, functions: list[CFunction], packed: NDA
     return with_segment(write)
 
 
-def _macs_per_row(layer: ConvLayer) -> float:
-    """Multiplications by values in the image, per row of the output."""
-    vertical, horizontal = (
-        sum(
-            0 <= axis.origin(o) + t * axis.dilation < axis.size for o in range(axis.outputs) for t in range(axis.kernel)
-        )
-        for axis in layer.axes
-    )
-    channels = layer.weight.shape[0] * layer.weight.shape[3]
-    return float(vertical * horizontal * channels / layer.axes[0].outputs)
+def _worth(layer: ConvLayer, choose: Chooser, kind: str, terms: Sequence[float]) -> bool:
+    return choose.forced or choose.optimize == "size" or cost.worth(layer, kind, terms)
 
 
 def _solve(layer: ConvLayer, *, uniform: bool | None = None) -> tuple[LayerRequantization, VectorRequantization] | None:

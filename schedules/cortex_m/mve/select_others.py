@@ -12,17 +12,16 @@ from tvm_tiny.ops import Kernel
 from tvm_tiny.quant.params import AddParams, DenseParams
 from tvm_tiny.schedules.choices import Chooser
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
+from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.packing import accumulator_reach
 from tvm_tiny.schedules.cortex_m.dsp.requantization import solve_layer
 from tvm_tiny.schedules.cortex_m.dsp.select_others import add_table
 from tvm_tiny.schedules.cortex_m.mve.add import solve_vector_add, vector_add_function
+from tvm_tiny.schedules.cortex_m.mve.cost import dense_terms
 from tvm_tiny.schedules.cortex_m.mve.gemm import gemm_constants, gemm_of, product_function
 from tvm_tiny.schedules.cortex_m.mve.requantization import vector_requantization
 from tvm_tiny.schedules.cortex_m.rule import is_constant, shape_of, size_of
-
-FEWEST = 8
-"""Weights for which entering the product pays."""
 
 
 def mve_dense(
@@ -36,7 +35,9 @@ def mve_dense(
 ) -> Kernel | None:
     """A fully connected layer: rows are pixels."""
     outputs, length = weight.shape
-    if weight.size < FEWEST and not choose.forced:
+    size = rows, length, outputs
+    compact = choose.optimize == "size"
+    if not choose.forced and not compact and not cost.worth_dense(*size, "vector_dense", dense_terms(*size)):
         return None
     reach = accumulator_reach(weight, bias, p.input_zero_point)
     clamp = (p.clamp_min, p.clamp_max)
@@ -44,7 +45,7 @@ def mve_dense(
     vector = vector_requantization(plan, bias, reach) if plan else None
     if plan is None or vector is None:
         return None
-    gemm = gemm_of(1, length, outputs, vector.steps, compact=choose.optimize == "size")
+    gemm = gemm_of(1, length, outputs, vector.steps, compact=compact)
     product = product_function(gemm)
     dense = c_function(
         "mve_dense",
