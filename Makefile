@@ -30,7 +30,7 @@ lint: $(VENV)/.dev ## ruff, mypy, import layers
 test-qemu: $(VENV)/.dev ## the tests on emulated boards
 	$(PYTEST) -m qemu
 
-random-layers: $(VENV)/.dev ## 200 random layers of every operator: exact, and no kernel slower than the general one
+random-layers: $(VENV)/.dev ## 200 random layers of every operator on M4 and M55: exact, and no kernel slower than the general one
 	TVM_TINY_RANDOM_LAYERS=200 $(PYTEST) tests/qemu/test_every_shape.py
 
 records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/records/

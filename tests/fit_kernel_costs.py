@@ -9,9 +9,8 @@ the weights with which the estimates are nearest to the counts.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -95,12 +94,8 @@ def _collect(samples: Samples, kind: str, seed: int, count: int, board: str, cor
             samples.setdefault(kernel, []).append((terms, ours))
 
 
-@contextlib.contextmanager
-def _general_kernels() -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for level in ("has_dsp", "has_mve", "is_armv6m"):
-            stack.enter_context(mock.patch.object(Cpu, level, False))
-        yield
+def _general_kernels() -> Any:
+    return mock.patch.multiple(Cpu, has_dsp=False, has_mve=False, is_armv6m=False)
 
 
 def _collect_dense(samples: Samples, run: Callable[[], list[float]]) -> None:

@@ -11,14 +11,16 @@ from tvm_tiny.schedules.cortex_m.mve.gemm import BLOCK, LANES
 def conv_terms(rows: int, columns: ConvColumns) -> tuple[float, ...]:
     """Of ``rows`` rows: parts of a row and their runs, gathered windows, tiles of two pixels and of one."""
     kernel, (start, stop) = columns.kernel[0], columns.interior
-    counts = (columns.outputs,) if columns.pointwise else (start, stop - start, columns.outputs - stop)
-    parts = [n for n in counts if n > 0]
-    borders = 0 if columns.pointwise else sum(n > 0 for n in (counts[0], counts[2]))
+    ends = [n for n in (start, columns.outputs - stop) if n > 0]
+    parts = [columns.outputs] if columns.pointwise else [*ends, *([stop - start] if stop > start else [])]
     most = columns.gathered or columns.outputs
     calls = [min(most, n - at) for n in parts for at in range(0, n, most)]
     runs, length = (1, kernel * columns.run) if columns.gathered else (kernel, columns.run)
     blocks = -(-columns.channels[1] // BLOCK)
-    terms: list[float] = [1, *([0, 0, 0] if columns.pointwise else [len(parts), len(parts) * kernel, borders * kernel])]
+    terms: list[float] = [
+        1,
+        *([0, 0, 0] if columns.pointwise else [len(parts), len(parts) * kernel, len(ends) * kernel]),
+    ]
     terms += [len(calls), *([len(calls) * kernel, columns.outputs * kernel] if columns.gathered else [0, 0])]
     for tiles in (sum(n // 2 for n in calls), sum(n % 2 for n in calls)):
         each = tiles * blocks * runs
