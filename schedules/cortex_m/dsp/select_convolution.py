@@ -37,7 +37,7 @@ _PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (
 """Sizes of a tile, best first."""
 _UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
 _UNROLLED = (1, 2, 4, 8, 16)
-_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,), "size": (8,)}
+_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,)}
 """Outputs of a depthwise convolution at a time, which all are unrolled."""
 _ALL_STRIPS = (32, 24, 16, 12, 8, 6, 4)
 _COPIED_STRIPS = (32, 16, 8, 4)
@@ -132,9 +132,6 @@ def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kerne
     if (form == "3x3" and not small) or (form != best and not choose.forced):
         return None
     tile = best_tile(kernel, stride)
-    strips = _STRIPS[choose.optimize]
-    if form != "compact" and not choose.forced and not _worth_depthwise(layer, strips[0], None if small else tile):
-        return None
     plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
     if plan is None:
         return None
@@ -150,8 +147,11 @@ def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kerne
     if form == "compact":
         default, possible = COMPACT_COLUMNS // stride + 1, [COMPACT_COLUMNS // stride + 1]
     else:
+        strips = _STRIPS[choose.optimize]
         limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * channels)
         default = next((s for s in strips if micro(s).scratch_bytes <= limit), strips[-1])
+        if not choose.forced and not _worth_depthwise(layer, default, None if form == "3x3" else tile):
+            return None
         limit = max(limit, micro(default).scratch_bytes)
         # Of strips that hold a whole row the shortest will do.
         enough = min((s for s in _ALL_STRIPS if s >= horizontal.outputs), default=_ALL_STRIPS[0])
@@ -187,6 +187,9 @@ def dsp_depthwise_forms(layer: ConvLayer, choose: Chooser) -> dict[str, Callable
 
 def _worth_depthwise(layer: ConvLayer, strip: int, tile: int | None) -> bool:
     """Whether the micro-kernel of a 3x3 kernel (``tile`` None) or of any other is the faster one."""
+    vertical, _ = layer.axes
+    if vertical.kernel > vertical.size:
+        return False  # most taps are outside, which the general kernel skips
     if tile is None:
         return cost.worth(layer, "depthwise3x3", cost.depthwise3x3_terms(layer, strip))
     return cost.worth(layer, "depthwise", cost.depthwise_terms(layer, strip, tile))
