@@ -8,6 +8,7 @@ from importlib import metadata, resources
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from tvm_tiny.aot.c_text import array_declaration, array_text, c_type, generate_functions, guarded_text
 from tvm_tiny.aot.weights import Home
@@ -41,6 +42,7 @@ def generate_sources(
                 **t,
                 "comment": t["name"].replace("*/", "* /"),
                 "c_type": c_type(t["dtype"]),
+                "limits": _limits(t["dtype"]),
                 "workspace": parameter.get(t["memory"]),
             }
             for t in info[kind]
@@ -64,6 +66,7 @@ def generate_sources(
         "io_in_arena": all(t["arena_offset"] is not None for kind in tensors.values() for t in kind),
         # Of an input that comes row by row there is only the place of the next row.
         "mapped": [(kind, tensors[kind]) for kind in (("outputs",) if info["stream"] else ("inputs", "outputs"))],
+        "quantizes": any(t["scale"] is not None and t["limits"] for kind in tensors.values() for t in kind),
         "stream": info["stream"] and {**info["stream"], "row_text": _row_text(info["stream"], tensors["inputs"][0])},
         **tensors,
     }
@@ -90,6 +93,14 @@ def _row_text(stream: Mapping[str, Any], tensor: Mapping[str, Any]) -> str:
     rest = [str(d) for i, d in enumerate(tensor["shape"]) if i != stream["axis"]]
     index = ", ".join("y" if i == stream["axis"] else ":" for i in range(len(tensor["shape"])))
     return f"Row y is {tensor['c_name']}[{index}]: {tensor['dtype']} [{', '.join(rest)}]."
+
+
+def _limits(dtype: str) -> tuple[int, int] | None:
+    """Range of an 8 or 16 bit integer, which the header's macros quantize to; None for other types."""
+    if dtype not in ("int8", "uint8", "int16"):
+        return None
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
 
 
 def _kernel_header() -> str:

@@ -75,6 +75,7 @@ def _programs() -> list[Finding]:
         Finding("C library for Cortex-M", "required", _c_library(), library),
         Finding("qemu-system-arm", "required", _version_of("qemu-system-arm"), f"{_APT} qemu-system-arm"),
         Finding("pyocd (flashing boards)", "optional", _version_of("pyocd"), f"{_PIP} pyocd"),
+        Finding("cmake (platform cmake)", "optional", _version_of("cmake"), f"{_APT} cmake"),
         Finding("west (Zephyr)", "optional", _version_of("west"), f"{_PIP} west"),
     ]
 

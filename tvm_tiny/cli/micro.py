@@ -16,7 +16,7 @@ from tvm_tiny.errors import OptionError, ProjectError
 if TYPE_CHECKING:
     from tvm_tiny.project import GeneratedProject, ServerInfo
 
-PLATFORMS = ("native", "qemu", "board")
+PLATFORMS = ("native", "qemu", "board", "cmake", "zephyr", "arduino")
 _TEMPLATE = "template"
 _SERVER_FILE = "microtvm_api_server.py"
 

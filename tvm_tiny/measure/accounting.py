@@ -88,13 +88,13 @@ def account(firmware: Firmware, module: str, info: Mapping[str, Any], stack_byte
     return ram, Flash(code_bytes + data_bytes - copied, weights_bytes, outside)
 
 
-def estimate(info: Mapping[str, Any]) -> tuple[Ram, Flash]:
-    """What is known without a firmware: sizes from the archive's metadata."""
+def estimate(info: Mapping[str, Any], stack_bytes: int | None = None) -> tuple[Ram, Flash]:
+    """What is known without a firmware's sections: sizes from the archive's metadata, the stack if a device told it."""
     arenas = {m["name"]: int(m["arena_bytes"]) for m in info.get("memories", ())} or {"": int(info["arena_bytes"])}
     homes = info.get("weights", ())
     copied = sum(w["bytes"] for w in homes if w["in_ram"])
     outside = sum(w["bytes"] for w in homes if w["section"] is not None and not w["in_ram"])
-    return _ram(info, arenas, None, None, copied), Flash(None, info["constants_bytes"], outside)
+    return _ram(info, arenas, None, stack_bytes, copied), Flash(None, info["constants_bytes"], outside)
 
 
 def _ram(info: Mapping[str, Any], arenas: Mapping[str, int], data: int | None, stack: int | None, weights: int) -> Ram:

@@ -20,7 +20,7 @@ from tvm_tiny.measure.report import Report, make_report
 from tvm_tiny.measure.tensors import Array, join_outputs, split_inputs, split_rows
 from tvm_tiny.project import GeneratedProject, RunStats, Session, generate_project_from_mlf
 from tvm_tiny.project.link import ANSWER_TIMEOUT_S
-from tvm_tiny.project.platforms.common.archive import load_model, model_hash
+from tvm_tiny.project.platforms.common.archive import extract, load_model, model_hash
 from tvm_tiny.targets import FlashTiming
 
 DEVICES = ("native", "qemu", "board", "micro")
@@ -187,8 +187,8 @@ class _Runner:
 
     def _check_model(self, session: Session) -> None:
         """Raise for firmware of another model, which a board may still have."""
-        sources = self._project.directory / "model"
-        if sources.is_dir() and session.info.model_hash != (expected_hash := model_hash(load_model(sources))):
+        expected_hash = _archive_hash(self._project.directory / "model.tar")
+        if expected_hash is not None and session.info.model_hash != expected_hash:
             raise RunError(
                 f"the device runs model '{session.info.model_name}', hash {session.info.model_hash:08x}; "
                 f"the project has '{self._info['model']}', hash {expected_hash:08x}",
@@ -207,7 +207,8 @@ class _Runner:
     def _report(self, session: Session, counts: Sequence[RunCounts] | None) -> Report:
         stats = session.stats
         if self._firmware is None:
-            ram, flash = estimate(self._info)
+            stack = max((s.stack_bytes for s in stats if s.stack_bytes is not None), default=None)
+            ram, flash = estimate(self._info, stack)
             return make_report(self._info, self._project.info().platform_name, ram, flash, None)
         if counts is None:
             stack_bytes = max(s.stack_bytes or 0 for s in stats)
@@ -228,3 +229,15 @@ class _Runner:
         if found and self._firmware is not None:
             lines = [f"\n  {self._firmware.describe(pc)} writes to {address:08x}" for pc, address in found]
             raise RunError("the model writes outside its outputs, static data and stack:" + "".join(lines[:10]))
+
+
+def _archive_hash(archive: Path) -> int | None:
+    """What the firmware should say of its model; None for a project of somebody else's template.
+
+    From the archive, as platforms have the sources in folders of their own.
+    """
+    if not archive.is_file():
+        return None
+    with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
+        extract(archive, Path(folder) / "model")
+        return model_hash(load_model(Path(folder) / "model"))

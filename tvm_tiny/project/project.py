@@ -23,7 +23,7 @@ from tvm_tiny.project.client import ProjectAPIClient, instantiate_from_dir
 
 # The platforms are package data of an installed directory: setuptools never leaves packages zipped.
 _PLATFORMS = Path(__file__).resolve().parent / "platforms"
-PLATFORMS = ("native", "qemu", "board")
+PLATFORMS = ("native", "qemu", "board", "cmake", "zephyr", "arduino")
 _ERRORS: tuple[tuple[type[server.ServerError], type[TvmTinyError]], ...] = (
     (server.MemoryOverflowError, MemoryBudgetError),
     (server.BuildFailedError, ToolError),

@@ -96,6 +96,8 @@ def test_nothing_is_made_up_where_nothing_was_counted() -> None:
     }
     assert content["flash"] == {"code_bytes": None, "weights_bytes": 64, "external_bytes": 0, "total_bytes": None}
     assert content["layers"][0]["instructions"] is None
+    told = make_report(DEFAULT, "zephyr", *estimate(DEFAULT, 196), None).to_dict()
+    assert told["ram"] == {**content["ram"], "stack_bytes": 196}
 
 
 def test_text() -> None:

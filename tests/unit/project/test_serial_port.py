@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tvm_tiny.project.platforms.board import serial_port
-from tvm_tiny.project.platforms.board.serial_port import SerialPort, choose_port
+from tvm_tiny.project.platforms.common import serial_port
+from tvm_tiny.project.platforms.common.serial_port import SerialPort, choose_port
 from tvm_tiny.project.server import IoTimeoutError, OptionValueError, TransportClosedError
 
 

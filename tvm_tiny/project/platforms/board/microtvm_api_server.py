@@ -11,13 +11,12 @@ HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING or not (HERE / "server.py").exists():
     from tvm_tiny.project import server
-    from tvm_tiny.project.platforms.board import flasher, serial_port
-    from tvm_tiny.project.platforms.common import archive, firmware, handler
+    from tvm_tiny.project.platforms.board import flasher
+    from tvm_tiny.project.platforms.common import archive, firmware, handler, serial_port
 else:
     import flasher
-    import serial_port
     import server
-    from common import archive, firmware, handler
+    from common import archive, firmware, handler, serial_port
 
 # Caches that firmware usually has on; cores without them ignore it.
 _CACHED_CORES = ("cortex-m7", "cortex-m55", "cortex-m85")
@@ -31,13 +30,13 @@ class BoardHandler(handler.PlatformHandler):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         drivers = sorted(path.name for path in home.glob("uart_*.c"))
-        self.sources = ("flasher.py", "serial_port.py", "serial.c", "serial.h", "no_model.c", "firmware.ld", *drivers)
+        self.sources = ("flasher.py", "serial.c", "serial.h", "no_model.c", "firmware.ld", *drivers)
 
     def declared_options(self) -> list[server.ProjectOption]:
         option = server.ProjectOption
         run, tools = ["generate_project", "open_transport"], ["generate_project", "flash", "open_transport"]
         return [
-            *handler.common_options(),
+            *handler.common_options("host_driven"),
             *firmware.build_options(),
             option(
                 "caches", type="bool", optional=handler.BUILD_OPTIONS, default=True, help="Turn on the core's caches."

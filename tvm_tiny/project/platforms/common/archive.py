@@ -16,12 +16,13 @@ if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
 else:
     from server import ModelArchiveError
 
+# Where a project has the C of its archive, which is unpacked in "model".
+SOURCE_DIR, INCLUDE_DIR = "model/codegen/host/src", "model/codegen/host/include"
 _MLF_VERSION = 7
 _MAX_BYTES = 1 << 30
 _MAX_NAME = 63
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECTION = re.compile(r"[A-Za-z0-9_.]+")
-_ATTRIBUTES = '__attribute__((aligned(8), section("%s")))'
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,17 @@ def extract(archive: Path, target: Path) -> None:
         raise ModelArchiveError(f"cannot unpack '{archive.name}': {error}") from error
 
 
-def load_model(model_dir: Path) -> Model:
+def move_files(project: Path, source_dir: str, include_dir: str) -> None:
+    """Move the sources and headers of a project's unpacked archive to the given folders."""
+    for unpacked, place in ((SOURCE_DIR, source_dir), (INCLUDE_DIR, include_dir)):
+        if place != unpacked and (project / unpacked).is_dir():
+            (project / place).mkdir(parents=True, exist_ok=True)
+            for file in (project / unpacked).iterdir():
+                file.rename(project / place / file.name)
+            (project / unpacked).rmdir()
+
+
+def load_model(model_dir: Path, source_dir: Path | None = None, include_dir: Path | None = None) -> Model:
     """The unpacked archive's model; every name that will get into C or onto a command line is checked."""
     try:
         metadata = json.loads((model_dir / "metadata.json").read_text(encoding="utf-8"))
@@ -73,13 +84,15 @@ def load_model(model_dir: Path) -> Model:
             raise ModelArchiveError(f"archive has Model Library Format version {version}, expected {_MLF_VERSION}")
         ((module, content),) = modules.items()
         tinyml = content["tinyml"]
-        names = [module, *(t["c_name"] for t in (*tinyml["inputs"], *tinyml["outputs"]))]
+        tensors = (*tinyml["inputs"], *tinyml["outputs"])
+        names = [module, *(t[key] for t in tensors for key in ("c_name", "dtype"))]
         homes = [*tinyml.get("memories", ()), *tinyml.get("weights", ())]
         names += [m["name"] for m in homes]
         sections = [m["section"] for m in homes if m["section"] is not None]
-        sizes = [t["size_bytes"] for t in (*tinyml["inputs"], *tinyml["outputs"])]
+        sizes = [size for t in tensors for size in (t["size_bytes"], *t["shape"])]
         if tinyml.get("stream") is not None:
             sizes.append(tinyml["stream"]["row_bytes"])
+        numbers = [t[key] for t in tensors for key in ("scale", "zero_point") if t["scale"] is not None]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelArchiveError(
             f"the archive's metadata.json is damaged or not tvm-tiny's: {type(error).__name__}: {error}",
@@ -91,18 +104,20 @@ def load_model(model_dir: Path) -> Model:
         raise ModelArchiveError(f"archive holds a name that is not a section: {sections}")
     if not all(isinstance(s, int) and s > 0 for s in sizes):
         raise ModelArchiveError(f"archive holds a tensor without size: {sizes}")
-    sources = tuple(sorted((model_dir / "codegen" / "host" / "src").glob("*.c")))
-    include_dir = model_dir / "codegen" / "host" / "include"
+    if not all(isinstance(n, (int, float)) for n in numbers):
+        raise ModelArchiveError(f"archive holds quantization that is not numbers: {numbers}")
+    sources = tuple(sorted((source_dir or model_dir / "codegen" / "host" / "src").glob("*.c")))
+    include_dir = include_dir or model_dir / "codegen" / "host" / "include"
     if not sources or not (include_dir / f"tvmgen_{module}.h").is_file():
         raise ModelArchiveError("archive holds no C sources or no header")
     return Model(module, tinyml, sources, include_dir)
 
 
-def io_source(model: Model) -> str:
+def io_source(model: Model, *, in_sections: bool = True) -> str:
     """The C file that ties the model to the link.
 
     It owns inputs and outputs where the model does not keep them in its arena, and the arena where the caller has to
-    bring it.
+    bring it: in sections of their own, or in .bss where the linker script is not ours.
     """
     if model.tinyml.get("stream") is not None:
         return _stream_source(model)
@@ -110,11 +125,11 @@ def io_source(model: Model) -> str:
     edges = {kind: model.tinyml[f"{kind}s"] for kind in ("input", "output")}
     tensors = [t for edge in edges.values() for t in edge]
     mapped = all(isinstance(t.get("arena_offset"), int) for t in tensors)
-    lines = ['#include "link.h"', f'#include "{prefix}.h"', "", *([] if mapped else _buffers(edges))]
+    lines = ['#include "link.h"', f'#include "{prefix}.h"', "", *([] if mapped else _buffers(edges, in_sections))]
     arguments = [] if mapped else ["&inputs", "&outputs"]
     if not mapped and _takes_workspace(model, prefix):
         size = f"{prefix.upper()}_WORKSPACE_SIZE"
-        lines.append(f"static uint8_t {prefix}_workspace[{size}] {_ATTRIBUTES % '.tinyml_workspace'};")
+        lines.append(f"static uint8_t {prefix}_workspace[{size}] {_attributes('.tinyml_workspace', in_sections)};")
         arguments.append(f"{prefix}_workspace")
     if not mapped:
         for kind, edge in edges.items():
@@ -183,9 +198,13 @@ def _info(model: Model, input_sizes: Sequence[int], output_sizes: Sequence[int])
     ]
 
 
-def _buffers(edges: dict[str, Any]) -> list[str]:
+def _attributes(section: str, in_sections: bool) -> str:
+    return f'__attribute__((aligned(8), section("{section}")))' if in_sections else "__attribute__((aligned(8)))"
+
+
+def _buffers(edges: dict[str, Any], in_sections: bool) -> list[str]:
     """Inputs and outputs as arrays."""
-    attributes = _ATTRIBUTES % ".tinyml_io"
+    attributes = _attributes(".tinyml_io", in_sections)
     return [
         f"static uint8_t model_{kind}_{i}[{t['size_bytes']}] {attributes};"
         for kind, edge in edges.items()

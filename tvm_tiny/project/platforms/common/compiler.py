@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,15 +25,18 @@ _TAIL_LINES = 25
 _TIMEOUT_S = 900
 
 
-def find_program(names: Sequence[str], package: str) -> str:
-    """Path of the first of ``names`` that is installed; ``package`` is what to install when none is."""
+def find_program(names: Sequence[str], package: str, how: str = "sudo apt-get install") -> str:
+    """Path of the first of ``names`` that is installed; ``package`` is what to install, and ``how``, when none is.
+
+    Programs that come as Python packages, like cmake and west, are found beside this interpreter, too.
+    """
     for name in names:
-        path = shutil.which(name)
+        path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
         if path:
             return path
     raise ToolMissingError(
         f"{' or '.join(map(repr, names))} not found",
-        hints=[f"install it: sudo apt-get install {package}", "tvmc doctor"],
+        hints=[f"install it: {how} {package}", "tvmc doctor"],
     )
 
 

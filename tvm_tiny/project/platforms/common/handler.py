@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .archive import Model, extract, io_source, load_model
+from .archive import INCLUDE_DIR, SOURCE_DIR, Model, extract, io_source, load_model, move_files
 from .options import check_options
+from .template import expand_templates, model_words
 
 if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
     from tvm_tiny.project import server
@@ -36,10 +37,15 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def common_options() -> list[server.ProjectOption]:
-    """Options of every platform here; they are kept in the project and may be changed in ``build``."""
+def common_options(*project_types: str) -> list[server.ProjectOption]:
+    """Options of every platform here; they are kept in the project and may be changed in ``build``.
+
+    Parameters
+    ----------
+    project_types : kinds of projects the platform makes, the default first
+    """
     known = {option.name: option for option in server.default_project_options()}
-    kind = {"required": None, "optional": ["generate_project"], "choices": ("host_driven",), "default": "host_driven"}
+    kind = {"required": None, "optional": ["generate_project"], "choices": project_types, "default": project_types[0]}
     definitions = {"optional": BUILD_OPTIONS}
     return [
         known["project_type"].replace(kind),
@@ -66,6 +72,9 @@ class PlatformHandler(server.ProjectAPIHandler):
 
     platform_name: str
     sources: tuple[str, ...] = ()
+    # Where the model's files are in a project; platforms whose users take them elsewhere have plainer folders.
+    source_dir, include_dir = SOURCE_DIR, INCLUDE_DIR
+    has_link = True
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -79,6 +88,14 @@ class PlatformHandler(server.ProjectAPIHandler):
     @abc.abstractmethod
     def prepare(self, project: Path, model: Model, options: dict[str, Any]) -> None:
         """Write what only this platform needs into a new project."""
+
+    def template_dirs(self, options: dict[str, Any]) -> list[Path]:
+        """Folders of the template files that a new project is made of."""
+        return [self.home]
+
+    def words(self, model: Model, options: dict[str, Any]) -> dict[str, str]:
+        """What the platform's template files may name."""
+        return model_words(model)
 
     @abc.abstractmethod
     def build_model(self, model: Model, options: dict[str, Any]) -> None:
@@ -114,21 +131,25 @@ class PlatformHandler(server.ProjectAPIHandler):
     def _fill(self, project: Path, archive: Path, checked: dict[str, Any], given: dict[str, Any]) -> None:
         shutil.copyfile(archive, project / "model.tar")
         extract(project / "model.tar", project / "model")
-        model = load_model(project / "model")
+        move_files(project, self.source_dir, self.include_dir)
+        model = self._model(project)
         for name in ("microtvm_api_server.py", *self.sources):
             shutil.copyfile(self.home / name, project / name)
         shutil.copyfile(str(server.__file__), project / "server.py")
         shutil.copytree(COMMON, project / "common", ignore=shutil.ignore_patterns("__pycache__"))
-        (project / "model_io.c").write_text(io_source(model), encoding="utf-8")
+        if self.has_link:
+            (project / "model_io.c").write_text(io_source(model), encoding="utf-8")
         kept = {name: checked[name] for name in given}
         (project / _OPTIONS_FILE).write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for folder in self.template_dirs(checked):
+            expand_templates(folder, project, self.words(model, checked))
         self.prepare(project, model, checked)
 
     def build(self, options: dict[str, Any]) -> None:
         checked = self._options(options)
         shutil.rmtree(self.build_dir, ignore_errors=True)
         self.build_dir.mkdir()
-        self.build_model(load_model(self.home / "model"), checked)
+        self.build_model(self._model(self.home), checked)
 
     def flash(self, options: dict[str, Any]) -> None:
         self._options(options)  # nothing to do: the device is started with its firmware
@@ -155,17 +176,24 @@ class PlatformHandler(server.ProjectAPIHandler):
             raise server.ServerError(f"project '{self.home}' is not built", hints=["build it: tvmc micro build"])
         return file
 
+    def _model(self, project: Path) -> Model:
+        return load_model(project / "model", project / self.source_dir, project / self.include_dir)
+
     @staticmethod
-    def write_board_facts(project: Path, name: str | None, *, emulated: bool) -> dict[str, Any]:
-        """Write what a new project has to know of its board, or of the machine that emulates it; the facts."""
+    def look_up_board(name: str | None, *, emulated: bool) -> dict[str, Any]:
+        """What a new project has to know of its board, or of the machine that emulates it."""
         # Only a template is asked to generate, and a template is part of the installed package.
         from tvm_tiny.errors import TargetError
         from tvm_tiny.project.boards import board_facts
 
         try:
-            facts = board_facts(name, emulated=emulated)
+            return board_facts(name, emulated=emulated)
         except TargetError as error:
             raise server.OptionValueError(error.message, hints=error.hints) from error
+
+    def write_board_facts(self, project: Path, name: str | None, *, emulated: bool) -> dict[str, Any]:
+        """Write what ``look_up_board`` says into a new project; the facts."""
+        facts = self.look_up_board(name, emulated=emulated)
         (project / _BOARD_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return facts
 

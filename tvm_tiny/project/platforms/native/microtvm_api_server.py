@@ -24,7 +24,7 @@ class NativeHandler(handler.PlatformHandler):
     def declared_options(self) -> list[server.ProjectOption]:
         build = handler.BUILD_OPTIONS
         return [
-            *handler.common_options(),
+            *handler.common_options("host_driven"),
             server.ProjectOption(
                 "board", type="str", optional=["generate_project"], default="", help="Not used: the host is the board."
             ),

@@ -31,7 +31,7 @@ class QemuHandler(handler.PlatformHandler):
         run = ["open_transport"]
         option = server.ProjectOption
         return [
-            *handler.common_options(),
+            *handler.common_options("host_driven"),
             *firmware.build_options(),
             option(
                 "trap_unaligned",

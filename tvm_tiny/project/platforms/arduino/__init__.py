@@ -1,0 +1,1 @@
+"""Template: the model as an Arduino library."""

@@ -1,0 +1,1 @@
+"""Template: the model as a static library for CMake, Make and vendors' IDEs."""

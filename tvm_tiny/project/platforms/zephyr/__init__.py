@@ -1,0 +1,1 @@
+"""Template: the model as a Zephyr module, with an application where wanted."""
