@@ -15,3 +15,16 @@ def register() -> None:
 
     targets.register()
     register_ops()
+    _register_farm()
+
+
+def _register_farm() -> None:
+    """What servers of a farm run for their clients; imported when it is called."""
+    import tvm_ffi
+
+    def run(archive: bytes, inputs: bytes) -> bytes:
+        from tvm_tiny.tune.farm import run_for_client
+
+        return run_for_client(bytes(archive), bytes(inputs))
+
+    tvm_ffi.register_global_func("tvm_tiny.farm.run", run, override=True)

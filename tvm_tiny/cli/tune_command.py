@@ -63,6 +63,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", metavar="PORT", help="serial port of the board; by default the only one there is")
     parser.add_argument(
+        "--rpc-tracker", metavar="HOST:PORT", help="run candidates on all devices that this tracker of TVM's RPC knows"
+    )
+    parser.add_argument("--rpc-key", metavar="KEY", help="which of the tracker's devices (the target's name)")
+    parser.add_argument(
         "--project-option",
         action="extend",
         nargs="+",
@@ -121,6 +125,13 @@ def _device(args: argparse.Namespace) -> Iterator[Device]:
     from tvm_tiny.tune import BoardDevice, QemuDevice
 
     board, options = resolve(args.target), parse_project_options(args.project_option)
+    if args.rpc_tracker is not None:
+        from tvm_tiny.tune.farm import FarmDevice, parse_tracker
+
+        yield FarmDevice(board, parse_tracker(args.rpc_tracker), args.rpc_key or board.name)
+        return
+    if args.rpc_key is not None:
+        raise OptionError(f"--rpc-key {args.rpc_key}: of which tracker?", hints=["--rpc-tracker HOST:PORT"])
     if args.device == "qemu":
         if args.port is not None:
             raise OptionError(f"--port {args.port}: only boards have ports", hints=["--device board"])

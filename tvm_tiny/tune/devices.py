@@ -49,23 +49,18 @@ class QemuDevice:
         self._board, self._timeout_s = board, timeout_s
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Measurement]:
-        with tempfile.TemporaryDirectory(prefix="tvm-tiny-tune-") as name:
-            folder = Path(name)
+        with tempfile.TemporaryDirectory(prefix="tvm-tiny-tune-") as folder:
+            return measure(candidates, self._board, Path(folder), self.run_image)
 
-            def run(image: Image) -> ImageRun:
-                project = folder / f"project-{len(list(folder.iterdir()))}"
-                result = running.run_model(
-                    image.archive,
-                    device="qemu",
-                    inputs=image.inputs,
-                    project_dir=project,
-                    run_timeout_s=self._timeout_s,
-                )
-                symbols = read_firmware(project / "build" / "firmware.elf").symbols
-                costs = [LayerCost(layer.instructions, layer.modelled_cycles) for layer in result.report.layers]
-                return ImageRun(result.outputs, costs, {n: s.size_bytes for n, s in symbols.items()})
-
-            return measure(candidates, self._board, folder, run)
+    def run_image(self, image: Image) -> ImageRun:
+        """Build the image's firmware and run it."""
+        with tempfile.TemporaryDirectory(prefix="tvm-tiny-tune-") as folder:
+            project = Path(folder) / "project"
+            where: dict[str, Any] = {"device": "qemu", "project_dir": project, "run_timeout_s": self._timeout_s}
+            result = running.run_model(image.archive, inputs=image.inputs, **where)
+            symbols = read_firmware(project / "build" / "firmware.elf").symbols
+        costs = [LayerCost(layer.instructions, layer.modelled_cycles) for layer in result.report.layers]
+        return ImageRun(result.outputs, costs, {n: s.size_bytes for n, s in symbols.items()})
 
 
 class BoardDevice:
@@ -95,9 +90,10 @@ class BoardDevice:
         self._folder.cleanup()
 
     def measure(self, candidates: Sequence[Candidate]) -> list[Measurement]:
-        return measure(candidates, self._board, Path(self._folder.name), self._run)
+        return measure(candidates, self._board, Path(self._folder.name), self.run_image)
 
-    def _run(self, image: Image) -> ImageRun:
+    def run_image(self, image: Image) -> ImageRun:
+        """Load the image into the board's RAM and run it there."""
         link = self._connected(image.archive)
         for attempt in range(_ATTEMPTS):
             try:
