@@ -11,6 +11,7 @@ from tvm_tiny.planner import Op, Window
 _CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # where the weight's KH and KW are
 _POOLS = {"qavg_pool2d", "qmax_pool2d"}
 PLANES = "permute_dims"  # with a row kernel: from planes (NCHW) to pixels (NHWC) or back
+TO_PIXELS = (0, 2, 3, 1)
 # A pixel needs that pixel of every input.
 _PIXELWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize", "requantize", "qconv2d_accumulate"}
 

@@ -14,7 +14,8 @@ from tvm import relax
 from tvm_tiny import planner
 from tvm_tiny.ops import Kernel, Layer, Program, get_dead_macs, op_name
 from tvm_tiny.ops.movement import shown_bytes
-from tvm_tiny.passes._windows import PLANES, split_cost, windows_of
+from tvm_tiny.passes._dataflow import permutation_of
+from tvm_tiny.passes._windows import PLANES, TO_PIXELS, split_cost, windows_of
 
 # Relax operators that give the same bytes another shape.
 _VIEWS = {"reshape", "flatten", "squeeze", "expand_dims"}
@@ -41,7 +42,7 @@ class _Extractor:
         self._tensors: list[planner.Tensor] = []
         self._ops: list[planner.Op] = []
         self._layers: list[Layer] = []
-        self._transposes: list[int] = []  # operators between planes and pixels, a row at a time
+        self._transposes: dict[int, bool] = {}  # operators between planes and pixels, by rows; whether to pixels
         self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
 
     def run(self, func: relax.Function) -> Program:
@@ -77,7 +78,7 @@ class _Extractor:
         windows = windows_of(value, kernel, len(inputs))
         rows, columns = (tuple(w[axis] for w in windows or ()) for axis in range(2))
         if name == PLANES and windows:
-            self._transposes.append(len(self._ops))
+            self._transposes[len(self._ops)] = permutation_of(value) == TO_PIXELS
         adds_up = kernel.granularity == "sum"
         kind = planner.Kind.REDUCE if adds_up else planner.Kind.ROWS if windows else planner.Kind.WHOLE
         op = planner.Op(
@@ -103,11 +104,9 @@ class _Extractor:
     def _store_planes(self) -> None:
         """Let images stored as planes say so; who takes them for something else has to take them as wholes."""
         planar = set()
-        for op in (self._ops[i] for i in self._transposes):
-            (source,), (result,) = op.inputs, op.outputs
-            shape = self._tensors[source].shape
-            # The other one is stored by pixels: [1, H, W, C].
-            image, other = (source, result) if shape[1] == self._tensors[result].shape[3] else (result, source)
+        for i, to_pixels in self._transposes.items():
+            (source,), (result,) = self._ops[i].inputs, self._ops[i].outputs
+            image, other = (source, result) if to_pixels else (result, source)
             pixels = self._tensors[other]
             self._tensors[image] = replace(
                 self._tensors[image],

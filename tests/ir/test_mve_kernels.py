@@ -93,3 +93,7 @@ def test_bounds_that_do_not_fit_are_declined() -> None:
     plan = solve_layer(*arrays, reach, -100, (-120, -20))
     assert plan is not None
     assert vector_requantization(plan, arrays[2], reach) is None
+    # One value is left: its bound would be raised by twice 128, which int32 does not hold.
+    plan = solve_layer(*arrays, reach, 5, (5, 5))
+    assert plan is not None
+    assert vector_requantization(plan, arrays[2], reach) is None

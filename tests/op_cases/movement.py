@@ -60,6 +60,9 @@ def _shape_cases() -> list[OpCase]:
     perms: list[tuple[str, Shape, Sequence[int]]] = [
         ("nhwc-nchw", IMAGE, (0, 3, 1, 2)),
         ("nchw-nhwc", (1, 3, 5, 6), (0, 2, 3, 1)),
+        ("nhwc-nchw-square", (1, 5, 5, 3), (0, 3, 1, 2)),
+        ("nhwc-nchw-cube", (1, 4, 4, 4), (0, 3, 1, 2)),
+        ("nchw-nhwc-cube", (1, 4, 4, 4), (0, 2, 3, 1)),
         ("hw", IMAGE, (0, 2, 1, 3)),
         ("reversed", (2, 3, 4, 5), (3, 2, 1, 0)),
         ("rank-2", (7, 9), (1, 0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata, resources
 from typing import Any
 
@@ -19,6 +20,14 @@ KERNEL_HEADER = "tvm_tiny_kernels.h"
 _PART = re.compile(r'#include "(kernels/\w+\.h)"\n')
 
 
+@cache
+def _environment() -> jinja2.Environment:
+    """Kept, because compiling the templates takes longer than most else for a small model."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("tvm_tiny.aot"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+
+
 def generate_sources(
     program: TirProgram, info: Mapping[str, Any], module_name: str, weights: Mapping[str, Home]
 ) -> dict[str, str]:
@@ -30,9 +39,7 @@ def generate_sources(
     weights : home of every constant array
     """
     prefix = f"tvmgen_{module_name}"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tvm_tiny.aot"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+    environment = _environment()
     workspaces = [_workspace(m) for m in info["memories"]]
     ordered = sorted(workspaces, key=lambda w: bool(w["suffix"]))
     parameter = {w["name"]: w["parameter"] for w in workspaces}

@@ -37,7 +37,8 @@ def find_peak(plan: Plan) -> Peak | None:
         live = {b.name: np.broadcast_to(live_bytes(p), trace.tick.shape) for b, p in stage_blocks(graph, trace, {})}
         for t in passing_tensors(graph, min(stage.ops), frozenset(stage.ops)):
             live[graph.tensors[t].name] = np.full(trace.tick.shape, graph.tensors[t].size_bytes)
-        total = np.sum(list(live.values()), axis=0)
+        # Nothing, where all that a stage reads and writes is the caller's.
+        total = np.sum([np.zeros_like(trace.tick), *live.values()], axis=0)
         step = int(total.argmax())
         if worst is None or total[step] > worst.bytes:
             blocks = sorted(((name, int(v[step])) for name, v in live.items() if v[step]), key=lambda x: -x[1])
