@@ -60,8 +60,8 @@ HAND = {
 }
 
 
-def archive_files(module: str = "default", tinyml: Mapping[str, Any] = DEFAULT) -> dict[str, bytes]:
-    """Path in the archive -> content; the sources are those of ``fake_model/`` that belong to ``module``."""
+def archive_metadata(module: str, tinyml: Mapping[str, Any]) -> bytes:
+    """``metadata.json``."""
     metadata = {
         "version": 7,
         "modules": {
@@ -71,7 +71,12 @@ def archive_files(module: str = "default", tinyml: Mapping[str, Any] = DEFAULT) 
             }
         },
     }  # fmt: skip
-    files = {"metadata.json": json.dumps(metadata).encode()}
+    return json.dumps(metadata).encode()
+
+
+def archive_files(module: str = "default", tinyml: Mapping[str, Any] = DEFAULT) -> dict[str, bytes]:
+    """Path in the archive -> content; the sources are those of ``fake_model/`` that belong to ``module``."""
+    files = {"metadata.json": archive_metadata(module, tinyml)}
     for source in sorted(SOURCES.glob(f"{module}_lib*.c")):
         files[f"codegen/host/src/{source.name}"] = source.read_bytes()
     for header in ("tvm_tiny_kernels.h", f"tvmgen_{module}.h"):

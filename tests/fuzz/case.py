@@ -20,7 +20,6 @@ from tests.fuzz.tflite_moves import MOVING
 from tests.fuzz.tflite_network import TfliteNetwork
 
 Array = NDArray[Any]
-FORMATS = ("tflite", "onnx")
 _MODELS = {"tflite": "model.tflite", "onnx": "model.onnx"}
 
 
@@ -28,7 +27,7 @@ _MODELS = {"tflite": "model.tflite", "onnx": "model.onnx"}
 class Case:
     """What is compiled, how, and run on what.
 
-    name : says where it comes from: ``tflite-17``
+    name : says where it comes from: ``tflite-17``, ``onnx-3@qemu-m4``
     model : the file's bytes
     inputs : by name, three sets stacked
     options : keyword arguments of ``compile_model``
@@ -57,18 +56,22 @@ class Case:
         (folder / "problem.txt").write_text(problem.rstrip() + f"\n\npython -m tests.fuzz --replay {folder}\n")
 
 
-def draw_case(kind: str, seed: int, spans: Spans | None = None, board: str | None = None) -> Case:
-    """The case of a seed, or of given numbers; ``board`` takes the place of the drawn one."""
+def draw_case(name: str, spans: Spans | None = None, options: dict[str, Any] | None = None) -> Case:
+    """The case called ``tflite-SEED`` or ``onnx-SEED``, with ``@BOARD`` for one that runs there.
+
+    spans, options : take the place of what the seed gives
+    """
+    head, _, board = name.partition("@")
+    kind, _, number = head.partition("-")
+    seed = int(number)
     draws = Draws(seed, spans)
     draws.next_span()
-    options = options_of(draws)
-    if board is not None:
-        options["target"] = f"tinyml/{board}"
+    drawn = options_of(draws) | ({"target": f"tinyml/{board}"} if board else {})
     network = TfliteNetwork(draws, (*COMPUTING, *MOVING)) if kind == "tflite" else OnnxNetwork(draws, LAYERS)
     model = network.model()
     rng = np.random.default_rng(seed)
     inputs = {name: input_values(shape, dtype, zp, rng) for name, shape, dtype, zp in network.inputs()}
-    return Case(f"{kind}-{seed}", kind, model, inputs, options, draws.spans)
+    return Case(name, kind, model, inputs, drawn if options is None else options, draws.spans)
 
 
 def load_case(folder: Path) -> Case:

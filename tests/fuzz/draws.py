@@ -17,8 +17,8 @@ HEAD = 2
 class Draws:
     """Random choices that remember what was chosen.
 
-    Numbers come in spans: the options, the edges, then one span per layer. A layer looks at nothing but its own span and
-    at the tensors there are, and makes do with any numbers; so leaving a span out, or putting a smaller number in, is
+    Numbers come in spans: the options, the edges, then one span per layer. A layer looks at nothing but its own span
+    and the tensors there are, and makes do with any numbers; so leaving a span out, or putting a smaller number in, is
     another valid case. Zero is the simplest choice everywhere, and what a span that is too short goes on with.
 
     Parameters

@@ -83,7 +83,8 @@ def bias_of(draws: Draws, outputs: int, taps: int) -> NDArray[np.int32] | None:
     if kind == "none":
         return None
     # A sum of products is at most 255 * 128 per tap; together both stay within 31 bits.
-    limit = (1 << 31) - 1 - 255 * 128 * taps if kind == "extreme" else int(3000 * np.sqrt(taps))
+    extreme = max((1 << 31) - 1 - 255 * 128 * taps, 1)
+    limit = extreme if kind == "extreme" else int(3000 * np.sqrt(taps))
     return draws.generator().integers(-limit, limit + 1, outputs).astype(np.int32)
 
 

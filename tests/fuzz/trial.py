@@ -18,11 +18,11 @@ from tvm import relax
 
 from tests.evaluate import evaluate
 from tests.fuzz.case import Case
-from tests.fuzz.isolated import Died, run_jobs
+from tests.fuzz.isolated import run_jobs
 from tests.native import NativeLibrary, host_compiler
 from tests.op_cases import oracle
 from tvm_tiny.compiler import CompiledModel, compile_model
-from tvm_tiny.errors import TvmTinyError
+from tvm_tiny.errors import ModelError, TvmTinyError
 from tvm_tiny.frontend import load_model
 from tvm_tiny.measure.tensors import join_outputs, split_inputs
 from tvm_tiny.ops import get_io
@@ -49,6 +49,7 @@ class Trial:
     refused : options that had to be left out, by what the compiler said of them
     expected : outputs of every set of inputs, by name
     interpreter : why TFLite Micro did not give them, "" if it did
+    on_board : whether it ran on an emulated board, too
     seconds : by step
     """
 
@@ -58,6 +59,7 @@ class Trial:
     model: CompiledModel | None = None
     expected: list[Tensors] = field(default_factory=list)
     interpreter: str = "none"
+    on_board: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -79,8 +81,13 @@ def prepare(case: Case, module_name: str) -> Trial:
             ]
         with _Timer(trial, "compile"):
             trial.model = _compile(trial, module, module_name)
-    except Exception:
-        trial.problem = traceback.format_exc()
+    except TimeoutError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModelError) and "fixed-point scaling reaches" in str(error):
+            trial.refused.append(f"model: {error}")
+            return trial
+        trial.problem = f"the compiler: {traceback.format_exc()}"
     return trial
 
 
@@ -107,7 +114,7 @@ def try_natively(trials: Sequence[Trial], folder: Path, flags: Sequence[str]) ->
     for t, outputs in zip(waiting, run_jobs(jobs, RUN_S), strict=True):
         t.interpreter = "none" if outputs is None else str(outputs) if not isinstance(outputs, list) else ""
         if isinstance(outputs, list):
-            t.problem = _difference("the NumPy reference", t.expected, outputs)
+            t.problem = difference("the NumPy reference", t.expected, outputs)
     start = time.monotonic()
     message = build([t.model for t in waiting if t.model], folder, flags)
     if message and len(waiting) > 1:
@@ -125,7 +132,7 @@ def try_natively(trials: Sequence[Trial], folder: Path, flags: Sequence[str]) ->
     for t, outputs in zip(waiting, results, strict=True):
         t.seconds["run"] = (time.monotonic() - start) / len(waiting)
         if isinstance(outputs, list):
-            t.problem = t.problem or _difference("the compiled model", outputs, t.expected)
+            t.problem = t.problem or difference("the compiled model", outputs, t.expected)
         else:
             t.problem = f"the compiled model, gcc {' '.join(flags)}: {outputs}"
 
@@ -164,7 +171,7 @@ def _run(trial: Trial, library: Path) -> Any:
         outputs = [on_device(model, s, partial(native.run, model.module_name)) for s in sets]
     except Exception:
         return traceback.format_exc()
-    problem = _difference("running again", outputs[-1:], outputs[:1])
+    problem = difference("running again", outputs[-1:], outputs[:1])
     return problem or outputs[:-1]
 
 
@@ -176,7 +183,7 @@ def on_device(model: CompiledModel, inputs: Tensors, run: Callable[[list[Array]]
     return join_outputs(info["outputs"], [[y.tobytes() for y in run(arrays)]], batched=False)
 
 
-def _difference(what: str, got: Sequence[Tensors], expected: Sequence[Tensors]) -> str:
+def difference(what: str, got: Sequence[Tensors], expected: Sequence[Tensors]) -> str:
     """Where outputs differ, or ""."""
     for i, (have, want) in enumerate(zip(got, expected, strict=True)):
         if have.keys() != want.keys():
