@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.fuzz.batch import SIZE, Outcome, flags_of, names_of, problem_of, run_batch, run_cases
+from tests.fuzz.batch import SIZE, Outcome, flags_of, names_of, problem_of, run_batch, run_cases, warm_up
 from tests.fuzz.case import draw_case, load_case
 from tests.fuzz.isolated import run_jobs
 from tests.fuzz.shrink import kind_of, shrink
 from tests.fuzz.trial import FLAGS
 
-AT_ONCE = 4
-"""Batches of one child process, so that memory does not grow."""
 BATCH_S = 900.0
+EVERY = 8
+"""Batches between two reports."""
 SHRINK_S = 90.0
 SHRUNK = 3
 """Findings of one kind that are made smaller; more are only counted."""
@@ -73,16 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _replay(options.case, options.replay)
     tally, until = Tally(), time.monotonic() + 60 * options.minutes
     batch, end = options.batch, options.batch + options.batches
+    warm_up()
     while batch < end and time.monotonic() < until:
-        batches = range(batch, min(batch + AT_ONCE, end))
-        for number, result in zip(batches, run_jobs([partial(run_batch, b) for b in batches], BATCH_S), strict=True):
-            outcomes = result if isinstance(result, list) else _one_by_one(number)
-            for outcome in outcomes:
-                tally.add(outcome)
-                if outcome.problem:
-                    _keep(outcome, tally, options.findings)
-        batch = batches.stop
-        print(f"batches to {batch}: {tally}", flush=True)
+        # A process for each batch, so that memory does not grow.
+        (result,) = run_jobs([partial(run_batch, batch)], BATCH_S)
+        for outcome in result if isinstance(result, list) else _one_by_one(batch):
+            tally.add(outcome)
+            if outcome.problem:
+                _keep(outcome, tally, options.findings)
+        batch += 1
+        if batch % EVERY == 0 or batch == end:
+            print(f"batches to {batch}: {tally}", flush=True)
     return int(bool(tally.found))
 
 

@@ -66,6 +66,12 @@ def run_cases(names: Sequence[str], flags: tuple[str, ...]) -> list[Outcome]:
     return [*outcomes, *(_outcome(t, flags) for t in trials)]
 
 
+def warm_up() -> None:
+    """Import what is imported late, so that child processes have it."""
+    for name in ("tflite-0", "onnx-0"):
+        prepare(draw_case(name), "m")
+
+
 def problem_of(case: Case, flags: tuple[str, ...]) -> str:
     """What is wrong with one case, in a process of its own; "" if nothing."""
     (result,) = run_jobs([lambda: _alone(case, flags)], CASE_S)

@@ -150,6 +150,8 @@ def _common_windows(case: Any) -> list[OpCase]:
         case("same-dilation-2", dilation=(2, 2), shape=(1, 9, 8, 3)),
         case("valid-dilation-2x3", dilation=(2, 3), shape=(1, 9, 12, 3), padding="VALID"),
         case("same-dilation-4-larger-than-image", dilation=(4, 4), shape=(1, 5, 5, 2)),
+        # Windows reach three columns to the left and beyond: no tap is on the image.
+        case("same-dilation-beside-the-image", kernel=(3, 4), dilation=(1, 2), shape=(1, 3, 1, 2)),
         case("relu", activation="relu"),
         case("relu6", activation="relu6", x_q=(0.03, -5), w_scale=0.02),
         case("relu6-clamps-above", activation="relu6", x_q=(0.02, 7), w_scale=0.005, out_zp=-100),

@@ -88,7 +88,7 @@ def _qualify(text: str, function: Function) -> str:
     head, body = text.split(") {", 1)
     name, params = head.split("(", 1)
     qualified = [f"const {p}" if p.split("* ")[-1] in function.read_only else p for p in params.split(", ")]
-    return f"static TINYML_KERNEL {name}({', '.join(qualified)}) {{{_mention_unused(params, body)}"
+    return f"static TINYML_KERNEL {name}({', '.join(qualified)}) {{{_mention_unused(params, _mention_unread(body))}"
 
 
 def _mention_unused(params: str, body: str) -> str:
@@ -96,6 +96,15 @@ def _mention_unused(params: str, body: str) -> str:
     names = [re.split(r"[ *]+", p)[-1] for p in params.split(", ")]
     unused = [n for n in names if re.search(rf"\b{n}\b", body) is None]
     return "".join(f"\n  (void){n};" for n in unused) + body
+
+
+def _mention_unread(body: str) -> str:
+    """The same for local arrays that are only written: places in an image that every window of a layer misses."""
+    for name in re.findall(r"^ +\w+ (\w+)\[\d+\];$", body, re.MULTILINE):
+        written = re.findall(rf"^ *{name}\[\w+\] = ", body, re.MULTILINE)
+        if len(re.findall(rf"\b{name}\b", body)) == len(written) + 1:
+            body = re.sub(rf"(?<= {name}\[)(\d+\];)$", rf"\1\n  (void){name};", body, count=1, flags=re.MULTILINE)
+    return body
 
 
 def _drop_parameters(text: str, names: Iterable[str]) -> str:

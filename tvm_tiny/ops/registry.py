@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import tvm
@@ -137,8 +138,9 @@ OPS: dict[str, OpDef] = {
 }
 
 
+@cache
 def register_ops() -> None:
-    """Register all operators with TVM; calling it again changes nothing."""
+    """Register all operators with TVM; calling it again changes nothing, and takes no time."""
     known = set(tvm.ir.Op.list_op_names())
     register = tvm_ffi.get_global_func("ir.RegisterOp")
     for definition in OPS.values():

@@ -174,6 +174,13 @@ def test_the_peak_names_what_is_live() -> None:
     assert find_peak(plan_memory(Graph((flat("x", 8, Home.CALLER),), (), (0,)))) is None
 
 
+def test_there_is_a_peak_when_all_is_the_callers() -> None:
+    tensors = (flat("x", 8, Home.CALLER), flat("y", 8, Home.CALLER))
+    peak = find_peak(plan_memory(Graph(tensors, (Op("op", Kind.WHOLE, (0,), (1,)),), (1,))))
+    assert peak is not None
+    assert (peak.bytes, peak.blocks) == (0, ())
+
+
 @pytest.mark.slow
 def test_large_graph_is_planned() -> None:
     rng = random.Random(1)
