@@ -2,12 +2,16 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+MINUTES ?= 10
+BATCH ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint test-qemu random-layers records bench docs system clean
+
+.PHONY: help demo test check lint test-qemu random-layers fuzz bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -35,6 +39,9 @@ random-layers: $(VENV)/.dev ## 200 random layers of every operator on M4 and M55
 
 records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/records/
 	$(BIN)/python -m tvm_tiny.tune.ship
+
+fuzz: $(VENV)/.dev ## random models under random options, MINUTES=10 of them, from BATCH=0 on; findings in build/fuzz
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --batch $(BATCH)
 
 bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.md
 	$(BIN)/python -m tvm_tiny.bench

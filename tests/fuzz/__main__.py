@@ -33,7 +33,7 @@ class Tally:
         self.targets: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.silent: Counter[str] = Counter()
+        self.heard: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
 
@@ -41,8 +41,8 @@ class Tally:
         self.targets[outcome.target] += 1
         self.kinds[outcome.name.partition("-")[0]] += 1
         self.refused.update(text.partition(":")[0] for text in outcome.refused)
-        if outcome.name.startswith("tflite"):
-            self.silent[outcome.interpreter.splitlines()[0] if outcome.interpreter else "answered"] += 1
+        heard = outcome.interpreter.splitlines()[0] if outcome.interpreter else "answered"
+        self.heard[f"{'TFLite Micro' if outcome.name.startswith('tflite') else 'onnxruntime'} {heard}"] += 1
         self.seconds.update(outcome.seconds)
         if outcome.problem:
             self.found[kind_of(outcome.problem)] += 1
@@ -52,7 +52,7 @@ class Tally:
         count = sum(self.targets.values())
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         lines = [f"{count} models in {took:.0f} s, {count / max(took, 1):.2f}/s; {memory >> 10} MB at most"]
-        tables = {"models": self.kinds, "targets": self.targets, "interpreter": self.silent, "left out": self.refused}
+        tables = {"models": self.kinds, "targets": self.targets, "references": self.heard, "left out": self.refused}
         for name, table in tables.items():
             lines.append(f"  {name}: " + ", ".join(f"{key} {n}" for key, n in sorted(table.items())))
         lines.append("  seconds: " + ", ".join(f"{key} {n:.0f}" for key, n in self.seconds.items()))
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=0, help=f"first batch; batch B has the seeds {SIZE}*B and on")
     parser.add_argument("--batches", type=int, default=1 << 30, help="how many at most")
-    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for what is found")
+    parser.add_argument("--findings", type=Path, default=Path("build", "fuzz"), help="folder for what is found")
     parser.add_argument("--case", help="one case by name: tflite-17, onnx-5, tflite-17@qemu-m4")
     parser.add_argument("--replay", type=Path, help="one case in the folder of a finding")
     options = parser.parse_args(arguments)

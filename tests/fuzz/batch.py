@@ -9,13 +9,15 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.fuzz.case import Case, draw_case
 from tests.fuzz.firmware import run_on_board
 from tests.fuzz.isolated import Died, run_jobs
+from tests.fuzz.onnx_check import compare
 from tests.fuzz.options import BOARDS
-from tests.fuzz.trial import FLAGS, Trial, difference, prepare, try_natively
+from tests.fuzz.trial import FLAGS, RUN_S, Trial, difference, prepare, try_natively
 from tvm_tiny.errors import TvmTinyError
 
 SIZE = 16
@@ -96,7 +98,16 @@ def _run(trials: Sequence[Trial], flags: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="tvm-tiny-fuzz-") as folder:
         (Path(folder) / "host").mkdir()
         try_natively(trials, Path(folder) / "host", flags)
+        _ask_onnxruntime(trials)
         _run_on_board([t for t in trials if "@" in t.case.name and t.model is not None and not t.problem], Path(folder))
+
+
+def _ask_onnxruntime(trials: Sequence[Trial]) -> None:
+    waiting = [t for t in trials if t.case.kind == "onnx" and t.expected]
+    results = run_jobs([partial(compare, t.case, t.expected[0]) for t in waiting], RUN_S)
+    for t, result in zip(waiting, results, strict=True):
+        t.interpreter = "none" if result is None else ""
+        t.problem = t.problem or (f"onnxruntime: {result}" if isinstance(result, Died) else result or "")
 
 
 def _run_on_board(trials: Sequence[Trial], folder: Path) -> None:

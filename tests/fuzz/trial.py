@@ -112,8 +112,9 @@ def try_natively(trials: Sequence[Trial], folder: Path, flags: Sequence[str]) ->
     waiting = [t for t in trials if not t.problem and t.model is not None]
     jobs = [partial(_interpret, t.case) for t in waiting]
     for t, outputs in zip(waiting, run_jobs(jobs, RUN_S), strict=True):
-        t.interpreter = "none" if outputs is None else str(outputs) if not isinstance(outputs, list) else ""
-        if isinstance(outputs, list):
+        answered = isinstance(outputs, list)
+        t.interpreter = "" if answered else "none" if outputs is None else str(outputs)
+        if answered:
             t.problem = difference("the NumPy reference", t.expected, outputs)
     start = time.monotonic()
     message = build([t.model for t in waiting if t.model], folder, flags)

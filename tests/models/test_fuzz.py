@@ -30,8 +30,8 @@ def test_sample(kind: str) -> None:
     outcomes = batch.run_cases([f"{kind}-{seed}" for seed in range(SAMPLE)], FLAGS)
     problems = [f"python -m tests.fuzz --case {o.name}\n{o.problem}" for o in outcomes if o.problem]
     assert not problems, "\n\n".join(problems)
-    answered = sum(o.interpreter == "" for o in outcomes)
-    assert answered > SAMPLE / 2 if kind == "tflite" else answered == 0
+    # TFLite Micro knows no rounding "single", and onnxruntime is asked about single layers only.
+    assert sum(o.interpreter == "" for o in outcomes) >= (SAMPLE // 2 if kind == "tflite" else 1)
 
 
 @pytest.mark.slow
