@@ -17,7 +17,7 @@ from tests.fuzz.isolated import run_jobs
 from tests.fuzz.shrink import kind_of, shrink
 from tests.fuzz.trial import FLAGS
 
-BATCH_S = 900.0
+BATCH_S = 1800.0
 EVERY = 8
 """Batches between two reports."""
 SHRINK_S = 90.0

@@ -1,4 +1,4 @@
-"""A sample of the random models that ``make fuzz`` tries for hours; and the fuzzer itself: it finds, replays, shrinks."""
+"""A sample of the random models that ``make fuzz`` tries; and the fuzzer itself: it finds, replays, shrinks."""
 
 from __future__ import annotations
 
