@@ -31,6 +31,7 @@ class Tally:
     def __init__(self) -> None:
         self.start = time.monotonic()
         self.targets: Counter[str] = Counter()
+        self.plans: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
@@ -39,6 +40,7 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         self.targets[outcome.target] += 1
+        self.plans[outcome.plan] += 1
         self.kinds[outcome.name.partition("-")[0]] += 1
         self.refused.update(text.partition(":")[0] for text in outcome.refused)
         heard = outcome.interpreter.splitlines()[0] if outcome.interpreter else "answered"
@@ -52,7 +54,13 @@ class Tally:
         count = sum(self.targets.values())
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         lines = [f"{count} models in {took:.0f} s, {count / max(took, 1):.2f}/s; {memory >> 10} MB at most"]
-        tables = {"models": self.kinds, "targets": self.targets, "references": self.heard, "left out": self.refused}
+        tables = {
+            "models": self.kinds,
+            "targets": self.targets,
+            "plans": self.plans,
+            "references": self.heard,
+            "left out": self.refused,
+        }
         for name, table in tables.items():
             lines.append(f"  {name}: " + ", ".join(f"{key} {n}" for key, n in sorted(table.items())))
         lines.append("  seconds: " + ", ".join(f"{key} {n:.0f}" for key, n in self.seconds.items()))
@@ -82,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if outcome.problem:
                 _keep(outcome, tally, options.findings)
         batch += 1
-        if batch % EVERY == 0 or batch == end:
-            print(f"batches to {batch}: {tally}", flush=True)
+        if batch % EVERY == 0:
+            print(f"batches {options.batch} to {batch - 1}: {tally}", flush=True)
+    print(f"batches {options.batch} to {batch - 1}: {tally}", flush=True)
     return int(bool(tally.found))
 
 
@@ -93,7 +102,7 @@ def _one_by_one(batch: int) -> list[Outcome]:
     outcomes: list[Outcome] = []
     jobs = [partial(run_cases, [name], flags) for name in names_of(batch)]
     for name, result in zip(names_of(batch), run_jobs(jobs, BATCH_S / 3), strict=True):
-        died = [Outcome(name, f"the compiler: {result}", flags, (), "none", "", {})]
+        died = [Outcome(name, f"the compiler: {result}", flags)]
         outcomes += result if isinstance(result, list) else died
     return outcomes
 

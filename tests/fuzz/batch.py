@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +33,11 @@ class Outcome:
     name: str
     problem: str
     flags: tuple[str, ...]
-    refused: tuple[str, ...]
-    interpreter: str
-    target: str
-    seconds: dict[str, float]
+    refused: tuple[str, ...] = ()
+    interpreter: str = "none"
+    target: str = "none"
+    plan: str = "none"
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def names_of(batch: int) -> list[str]:
@@ -63,7 +64,7 @@ def run_cases(names: Sequence[str], flags: tuple[str, ...]) -> list[Outcome]:
         try:
             case = draw_case(name)
         except Exception:
-            outcomes.append(Outcome(name, f"the generator: {traceback.format_exc()}", flags, (), "none", "", {}))
+            outcomes.append(Outcome(name, f"the generator: {traceback.format_exc()}", flags))
             continue
         trials.append(_prepare(case, f"m{i}"))
     _run(trials, flags)
@@ -136,7 +137,16 @@ def _run_on_board(trials: Sequence[Trial], folder: Path) -> None:
 
 def _outcome(t: Trial, flags: tuple[str, ...]) -> Outcome:
     target = f"{t.case.options['target']}{' on QEMU' if t.on_board else ''}"
-    return Outcome(t.case.name, t.problem, flags, tuple(t.refused), t.interpreter, target, t.seconds)
+    return Outcome(t.case.name, t.problem, flags, tuple(t.refused), t.interpreter, target, _plan(t), t.seconds)
+
+
+def _plan(t: Trial) -> str:
+    """How the operators of a plan run."""
+    if t.model is None:
+        return "none"
+    stages = t.model.report()["plan"]["stages"]
+    parts, rows = any(s["groups"] for s in stages), any(len(s["operators"]) > 1 for s in stages)
+    return "parts of rows" if parts else "interleaved rows" if rows else "layer by layer"
 
 
 @contextmanager

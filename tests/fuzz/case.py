@@ -15,8 +15,7 @@ from tests.fuzz.onnx_layers import LAYERS
 from tests.fuzz.onnx_network import OnnxNetwork
 from tests.fuzz.options import options_of
 from tests.fuzz.quantities import input_values
-from tests.fuzz.tflite_compute import COMPUTING
-from tests.fuzz.tflite_moves import MOVING
+from tests.fuzz.tflite_layers import ANYTHING, IMAGES
 from tests.fuzz.tflite_network import TfliteNetwork
 
 Array = NDArray[Any]
@@ -67,7 +66,7 @@ def draw_case(name: str, spans: Spans | None = None, options: dict[str, Any] | N
     draws = Draws(seed, spans)
     draws.next_span()
     drawn = options_of(draws) | ({"target": f"tinyml/{board}"} if board else {})
-    network = TfliteNetwork(draws, (*COMPUTING, *MOVING)) if kind == "tflite" else OnnxNetwork(draws, LAYERS)
+    network = TfliteNetwork(draws, ANYTHING, IMAGES) if kind == "tflite" else OnnxNetwork(draws, LAYERS)
     model = network.model()
     rng = np.random.default_rng(seed)
     inputs = {name: input_values(shape, dtype, zp, rng) for name, shape, dtype, zp in network.inputs()}

@@ -22,8 +22,8 @@ def options_of(draws: Draws) -> dict[str, Any]:
 
     board = draws.pick(*BOARDS, *BOARDS, draws.pick(*MORE_BOARDS))
     options["target"] = f"tinyml/{board}"
-    option("fusion", [("rows", 4), ("off", 4)])
-    option("objective", [("ram", 8), ("time", 2)])
+    option("fusion", [("rows", 3), ("off", 3)])
+    option("objective", [("ram", 14), ("time", 2)])
     option("max_overhead", [(0.5, 3), (0.05, 1), (0.0, 1)])
     option("effort", [("fast", 2)])
     option("optimize", [("size", 4), ("balanced", 3)])
@@ -36,7 +36,7 @@ def options_of(draws: Draws) -> dict[str, Any]:
     option("allow", [(["external"], 1)])
     option("ram", [("64K", 1), ("4K", 1), ("1K", 1)])
     grid = f"{draws.size(1, 5)}x{draws.size(1, 5)}"
-    option("patch", [(f"{grid}@{draws.size(1, 6)}", 4), ("off", 1)])
+    option("patch", [(f"{grid}@{draws.size(1, 6)}", 6), ("off", 1)])
     return _compatible(options)
 
 

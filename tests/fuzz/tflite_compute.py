@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tests.fuzz import quantities
-from tests.fuzz.tflite_network import Layer, TfliteNetwork
+from tests.fuzz.tflite_network import TfliteNetwork
 from tests.tflite_graph import TensorRef
 
 Made = TensorRef | None
@@ -180,26 +179,3 @@ def unary(n: TfliteNetwork, x: TensorRef, code: str) -> Made:
     if code == "HARD_SWISH":
         return n.writer.hard_swish(x, **to)
     return n.writer.unary(code, x, **({} if draws.one_in(2) else to))
-
-
-def _of(function: Callable[..., Made], *arguments: str) -> Layer:
-    return lambda n, x: function(n, x, *arguments)
-
-
-COMPUTING: tuple[tuple[Layer, int], ...] = (
-    (conv, 12),
-    (depthwise, 8),
-    (inverted_residual, 5),
-    (dense, 4),
-    (_of(binary, "add"), 6),
-    (_of(binary, "sub"), 2),
-    (_of(binary, "mul"), 3),
-    (_of(pool, "avg_pool2d"), 3),
-    (_of(pool, "max_pool2d"), 3),
-    (mean, 3),
-    (softmax, 1),
-    (lambda n, x: n.writer.logistic(x), 1),
-    (lambda n, x: n.writer.tanh(x), 1),
-    *((_of(unary, code), 1) for code in ("LEAKY_RELU", "HARD_SWISH", "RELU", "RELU6")),
-    *((_of(unary, code), 1) for code in ("RELU_N1_TO_1", "RELU_0_TO_1")),
-)

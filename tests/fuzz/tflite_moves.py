@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.fuzz import quantities
-from tests.fuzz.tflite_network import Layer, TfliteNetwork, divisors
+from tests.fuzz.tflite_network import TfliteNetwork, divisors
 from tests.tflite_graph import TensorRef
 
 Made = TensorRef | None
@@ -143,16 +143,3 @@ def resize(n: TfliteNetwork, x: TensorRef) -> Made:
 
 def requantize(n: TfliteNetwork, x: TensorRef) -> Made:
     return n.writer.quantize(x, quantities.near_scale(n.draws, x.scale), quantities.zero_point_of(n.draws))
-
-
-MOVING: tuple[tuple[Layer, int], ...] = (
-    (concatenation, 3),
-    (split, 2),
-    (split_v, 1),
-    (strided_slice, 3),
-    (pad, 3),
-    (reshape, 2),
-    (transpose, 2),
-    (resize, 2),
-    (requantize, 1),
-)

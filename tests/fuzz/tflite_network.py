@@ -15,31 +15,35 @@ Layer = Callable[["TfliteNetwork", TensorRef], "TensorRef | Sequence[TensorRef] 
 """Writes operators that read a tensor; what may be read next, or None where nothing fits."""
 
 SHAPES = ((8, 8), (7, 5), (1, 13), (13, 1), (1, 1), (12, 9), (17, 6), (3, 16))
+LARGER = ((16, 16), (24, 11), (20, 20), (40, 5), (9, 30), (64, 1), (1, 64), (13, 27))
 
 
 class TfliteNetwork:
     """One network in the making.
 
-    layers : (layer, how often) to choose from
-    most : number of layers at most
+    anything : (layer, how often) to choose from
+    images : the same for every second network, of larger images, so that there is something to plan
     """
 
-    def __init__(self, draws: Draws, layers: Sequence[tuple[Layer, int]], most: int = 7) -> None:
+    def __init__(
+        self, draws: Draws, anything: Sequence[tuple[Layer, int]], images: Sequence[tuple[Layer, int]]
+    ) -> None:
         self.draws = draws
         self.writer = TfliteWriter()
         self.readable: list[TensorRef] = []
         draws.next_span()
-        self.limit = draws.weighted([(1500, 6), (400, 3), (6000, 2), (30000, 1)])
+        self.large = draws.one_in(2)
+        self.limit = draws.weighted([(6000, 6), (20000, 1)] if self.large else [(1500, 6), (400, 3), (6000, 2)])
         edge = draws.weighted([("int8", 8), ("float32", 2), ("uint8", 1)])
-        inputs = draws.weighted([(1, 8), (2, 2), (3, 1)])
+        inputs = draws.weighted([(1, 8), (2, 1 if self.large else 2), (3, 0 if self.large else 1)])
         self._ending = draws.weighted([("int8", 8), ("float32", 2), ("uint8", 1)])
         self._outputs = draws.weighted([(1, 8), (3, 2)])
         shape = self._shape()
         for i in range(inputs):
             x = self._input(f"x{i}", shape if draws.one_in(2) else self._shape(), edge)
             self.readable.append(x)
-        for _ in draws.layers(most):
-            self._add(draws.weighted(layers))
+        for _ in draws.layers(9 if self.large else 7):
+            self._add(draws.weighted(images if self.large else anything))
         self._end()
 
     def model(self) -> bytes:
@@ -83,8 +87,9 @@ class TfliteNetwork:
 
     def _shape(self) -> tuple[int, ...]:
         draws = self.draws
-        kind = draws.weighted([("image", 12), ("channels first", 2), ("vector", 2), ("batch", 1), ("any", 1)])
-        height, width = draws.pick(*SHAPES, (draws.size(1, 24), draws.size(1, 24)))
+        others = [("channels first", 2), ("vector", 2), ("batch", 1), ("any", 1)][: 1 if self.large else 4]
+        kind = draws.weighted([("image", 12), *others])
+        height, width = draws.pick(*(LARGER if self.large else SHAPES), (draws.size(1, 24), draws.size(1, 24)))
         channels = draws.pick(3, 1, 4, 8, draws.size(1, 20))
         if kind == "vector":
             return draws.pick(1, 1, 3), draws.size(1, 200)
