@@ -43,6 +43,7 @@ class _Extractor:
         self._ops: list[planner.Op] = []
         self._layers: list[Layer] = []
         self._transposes: dict[int, bool] = {}  # operators between planes and pixels, by rows; whether to pixels
+        self._planar: dict[int, bool] = {}  # what they read and write: whether stored as planes
         self._values: dict[Any, tuple[int, ...]] = {}  # Relax var -> its tensors (several for a tuple)
 
     def run(self, func: relax.Function) -> Program:
@@ -78,7 +79,10 @@ class _Extractor:
         windows = windows_of(value, kernel, len(inputs))
         rows, columns = (tuple(w[axis] for w in windows or ()) for axis in range(2))
         if name == PLANES and windows:
-            self._transposes[len(self._ops)] = permutation_of(value) == TO_PIXELS
+            to_pixels = permutation_of(value) == TO_PIXELS
+            inputs = (self._stored(inputs[0], planar=to_pixels),)
+            self._planar[outputs[0]] = not to_pixels
+            self._transposes[len(self._ops)] = to_pixels
         adds_up = kernel.granularity == "sum"
         kind = planner.Kind.REDUCE if adds_up else planner.Kind.ROWS if windows else planner.Kind.WHOLE
         op = planner.Op(
@@ -100,6 +104,13 @@ class _Extractor:
             op = replace(op, split_cost=split_cost(op, shape[3], shape[1] * shape[2]))
         self._ops.append(op)
         self._layers.append(Layer(var.name, name, shape, kernel))
+
+    def _stored(self, tensor: int, *, planar: bool) -> int:
+        """``tensor``, or a copy where it has the rows of the other layout already: there is one kind to a tensor."""
+        if self._planar.setdefault(tensor, planar) != planar:
+            tensor = self._copy(tensor)
+            self._planar[tensor] = planar
+        return tensor
 
     def _store_planes(self) -> None:
         """Let images stored as planes say so; who takes them for something else has to take them as wholes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import pickle
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 _HEAD = struct.Struct("<Q")
+_PR_SET_PDEATHSIG = 1
+"""Linux: a process ends with its parent, so no child that hangs stays behind."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _run_some(jobs: Sequence[Callable[[], Any]], timeout_s: float, results: list
         finally:
             os.close(read)
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
         if len(results) == wanted:
             return None
@@ -98,7 +101,7 @@ def _receive(descriptor: int, until: float) -> Any:
 def _serve(jobs: Sequence[Callable[[], Any]], descriptor: int, stderr: int) -> NoReturn:
     code = 70
     try:
-        os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(stderr, 1)
         os.dup2(stderr, 2)
         faulthandler.enable(file=stderr, all_threads=False)

@@ -77,7 +77,26 @@ def _shape_cases() -> list[OpCase]:
         move_case("TRANSPOSE", name, shape, lambda w, x, p=perm: w.transpose(x, p, name="y"))
         for name, shape, perm in perms
     ]
-    return reshapes + transposes
+    layouts = [
+        OpCase(f"transpose-{name}", "TRANSPOSE", _layouts(first, second, twice))
+        for name, first, second, twice in (
+            ("to-planes-and-to-pixels", (0, 3, 1, 2), (0, 2, 3, 1), False),
+            ("to-pixels-twice", (0, 2, 3, 1), (0, 2, 3, 1), True),
+            ("to-planes-twice", (0, 3, 1, 2), (0, 3, 1, 2), True),
+        )
+    ]
+    return reshapes + transposes + layouts
+
+
+def _layouts(first: Sequence[int], second: Sequence[int], twice: bool) -> Callable[..., None]:
+    """Two outputs: what is turned, and the same turned otherwise, or once more."""
+
+    def build(w: TfliteWriter, rng: np.random.Generator) -> None:
+        x = w.max_pool2d(w.input("x", (1, 4, 5, 6), 0.05, -3), (2, 2), stride=(1, 1))
+        y = w.transpose(x, first, name="y")
+        w.output(y, w.transpose(y if twice else x, second, name="z"))
+
+    return build
 
 
 def _concat_cases() -> list[OpCase]:
