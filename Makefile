@@ -9,9 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu random-layers records bench docs system clean
-
-.PHONY: help demo test check lint test-qemu random-layers fuzz bench docs system clean
+.PHONY: help demo test check lint test-qemu random-layers records fuzz bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
