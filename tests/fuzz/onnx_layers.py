@@ -7,37 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz import onnx_moves as moves
 from tests.fuzz import quantities
+from tests.fuzz.onnx_moves import image, picked, requantized
 from tests.fuzz.onnx_network import Activation, Layer, OnnxNetwork
 from tests.fuzz.tflite_compute import KERNELS
 from tests.fuzz.tflite_network import divisors
 
 Made = Activation | None
-
-
-def image(n: OnnxNetwork, x: Activation) -> Activation:
-    """``x``, or what it holds in the shape of an image."""
-    if len(x.shape) == 4:
-        return x
-    size = int(np.prod(x.shape))
-    channels = n.draws.pick(*divisors(size))
-    height = n.draws.pick(*divisors(size // channels))
-    return moved(n, x, (1, channels, height, size // channels // height))
-
-
-def moved(n: OnnxNetwork, x: Activation, shape: Sequence[int]) -> Activation:
-    """RESHAPE."""
-    target = n.constant(list(shape), "int64")
-    return picked(n, x, lambda name: (n.node("Reshape", [name, target]), shape))
-
-
-def picked(n: OnnxNetwork, x: Activation, make: Callable[[str], tuple[str, Sequence[int]]]) -> Activation:
-    """What only moves values: on the integers, or between DequantizeLinear and QuantizeLinear of one quantization."""
-    if n.draws.one_in(3):
-        name, shape = make(x.name)
-        return Activation(name, tuple(shape), x.scale, x.zero_point)
-    name, shape = make(n.real(x))
-    return n.quantized(name, shape, x.scale, x.zero_point)
 
 
 def window(n: OnnxNetwork, x: Activation, *, dilated: bool) -> tuple[tuple[int, int], dict[str, Any], tuple[int, ...]]:
@@ -86,7 +63,7 @@ def weighted(
     values, scales = quantities.weights_of(draws, shape, axis), quantities.weight_scales_of(draws, shape[axis])
     outputs = shape[axis]
     bias = quantities.bias_of(draws, outputs, values.size // outputs) if operator != "MatMul" else None
-    scale = quantities.weighted_scale(draws, x.scale, values, scales, axis)
+    scale = quantities.weighted_scale(draws, x.scale, values, scales, axis, most=0.99)
     zero_point = quantities.zero_point_of(draws)
     if len(scales) == 1:
         scales = scales.reshape(())
@@ -170,19 +147,26 @@ def pool(n: OnnxNetwork, x: Activation, operator: str) -> Made:
         return None
     if operator == "MaxPool":
         return picked(n, x, lambda name: (n.node("MaxPool", [name], **a), (*x.shape[:2], *size)))
-    scale, zero_point = _requantized(n, x)
+    scale, zero_point = requantized(n, x)
     return n.quantized(n.node(operator, [n.real(x)], **a), (*x.shape[:2], *size), scale, zero_point)
-
-
-def _requantized(n: OnnxNetwork, x: Activation) -> tuple[float, int]:
-    if n.draws.one_in(2):
-        return x.scale, x.zero_point
-    return quantities.near_scale(n.draws, x.scale), quantities.zero_point_of(n.draws)
 
 
 def global_average(n: OnnxNetwork, x: Activation) -> Made:
     x = image(n, x)
-    return n.quantized(n.node("GlobalAveragePool", [n.real(x)]), (*x.shape[:2], 1, 1), *_requantized(n, x))
+    if n.draws.one_in(4):
+        return picked(n, x, lambda name: (n.node("GlobalMaxPool", [name]), (*x.shape[:2], 1, 1)))
+    return n.quantized(n.node("GlobalAveragePool", [n.real(x)]), (*x.shape[:2], 1, 1), *requantized(n, x))
+
+
+def reduce_mean(n: OnnxNetwork, x: Activation) -> Made:
+    draws, rank = n.draws, len(x.shape)
+    axes = [a for a in range(rank) if draws.one_in(2)]
+    keep = draws.one_in(2) or len(axes) == rank
+    if not axes or n.opset >= 18:
+        return None
+    shape = [1 if i in axes else d for i, d in enumerate(x.shape) if keep or i not in axes]
+    y = n.node("ReduceMean", [n.real(x)], axes=axes, keepdims=int(keep))
+    return n.quantized(y, shape, *requantized(n, x))
 
 
 def unary(n: OnnxNetwork, x: Activation, operator: str) -> Made:
@@ -195,72 +179,6 @@ def unary(n: OnnxNetwork, x: Activation, operator: str) -> Made:
     return n.quantized(n.node(operator, [n.real(x)], **a), x.shape, *to)
 
 
-def transpose(n: OnnxNetwork, x: Activation) -> Made:
-    axes = list(range(len(x.shape)))
-    perm = [axes.pop(n.draws.below(len(axes))) for _ in x.shape]
-    return picked(n, x, lambda name: (n.node("Transpose", [name], perm=perm), [x.shape[p] for p in perm]))
-
-
-def concat(n: OnnxNetwork, x: Activation) -> Made:
-    """Of floats with different scales, to one of its own."""
-    axis = n.draws.below(len(x.shape)) if n.draws.one_in(2) else min(1, len(x.shape) - 1)
-
-    def rest(t: Activation) -> tuple[int, ...]:
-        return t.shape[:axis] + t.shape[axis + 1 :]
-
-    other = n.other(lambda t: len(t.shape) == len(x.shape) and rest(t) == rest(x)) or x
-    shape = [*x.shape[:axis], x.shape[axis] + other.shape[axis], *x.shape[axis + 1 :]]
-    if not n.fits(shape):
-        return None
-    scale, zero_point = _requantized(n, x)
-    if n.q_operators:
-        operands = [v for t in (x, other) for v in (t.name, *n.numbers(t.scale, t.zero_point))]
-        to = n.numbers(scale, zero_point)
-        return n.q_operator("QLinearConcat", [*to, *operands], (shape, scale, zero_point), axis=axis)
-    return n.quantized(n.node("Concat", [n.real(x), n.real(other)], axis=axis), shape, scale, zero_point)
-
-
-def cut(n: OnnxNetwork, x: Activation) -> Made:
-    """Slice along one or two axes, forwards or backwards."""
-    draws, shape = n.draws, list(x.shape)
-    axes = sorted({draws.below(len(shape)), draws.below(len(shape))})
-    starts, ends, steps = [], [], []
-    for axis in axes:
-        first = draws.below(shape[axis])
-        step = draws.pick(1, 1, 2, -1)
-        low, high = (first, shape[axis]) if step > 0 else (shape[axis] - 1, -shape[axis] - 1)
-        starts.append(low)
-        ends.append(high)
-        steps.append(step)
-        shape[axis] = len(range(shape[axis])[slice(low, high, step)])
-    numbers = [n.constant(v, "int64") for v in (starts, ends, axes, steps)]
-    return picked(n, x, lambda name: (n.node("Slice", [name, *numbers]), shape))
-
-
-def pad(n: OnnxNetwork, x: Activation) -> Made:
-    draws, rank = n.draws, len(x.shape)
-    widths = [draws.size(0, 2) if draws.one_in(2) else 0 for _ in range(2 * rank)]
-    shape = [d + widths[i] + widths[i + rank] for i, d in enumerate(x.shape)]
-    if not n.fits(shape):
-        return None
-    value = n.constant(draws.pick(0.0, 1.0, -0.7), "float32")
-    y = n.node("Pad", [n.real(x), n.constant(widths, "int64"), value])
-    return n.quantized(y, shape, *_requantized(n, x))
-
-
-def resize(n: OnnxNetwork, x: Activation) -> Made:
-    x = image(n, x)
-    shape = (*x.shape[:2], 2 * x.shape[2], n.draws.pick(2, 1, 3) * x.shape[3])
-    if not n.fits(shape):
-        return None
-    factors = n.constant([o / i for o, i in zip(shape, x.shape, strict=True)], "float32")
-    mode: dict[str, Any] = {"mode": "linear"}
-    if n.draws.one_in(2):
-        mode = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-    roi = "" if n.opset >= 13 else n.constant(np.zeros(8), "float32")
-    return n.quantized(n.node("Resize", [n.real(x), roi, factors], **mode), shape, x.scale, x.zero_point)
-
-
 def _of(function: Callable[[OnnxNetwork, Activation, str], Made], operator: str) -> Layer:
     return lambda n, x: function(n, x, operator)
 
@@ -271,10 +189,14 @@ LAYERS: tuple[tuple[Layer, int], ...] = (
     *((_of(binary, name), weight) for name, weight in (("Add", 5), ("Sub", 1), ("Mul", 2))),
     *((_of(pool, name), 3) for name in ("MaxPool", "AveragePool")),
     (global_average, 2),
-    *((_of(unary, name), 1) for name in ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Softmax", "Identity")),
-    (transpose, 2),
-    (concat, 3),
-    (cut, 2),
-    (pad, 2),
-    (resize, 2),
+    *((_of(unary, name), 1) for name in ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "Softmax")),
+    *((_of(unary, name), 1) for name in ("Identity", "Dropout")),
+    (reduce_mean, 2),
+    (moves.transpose, 2),
+    (moves.concat, 3),
+    (moves.split, 2),
+    (moves.squeezed, 1),
+    (moves.cut, 2),
+    (moves.pad, 2),
+    (moves.resize, 2),
 )

@@ -88,14 +88,19 @@ def bias_of(draws: Draws, outputs: int, taps: int) -> NDArray[np.int32] | None:
     return draws.generator().integers(-limit, limit + 1, outputs).astype(np.int32)
 
 
-def weighted_scale(draws: Draws, scale: float, weight: NDArray[Any], weight_scales: NDArray[Any], axis: int) -> float:
-    """Output scale of a weighted operator: mostly one that the results fill; within what multipliers may be."""
+def weighted_scale(
+    draws: Draws, scale: float, weight: NDArray[Any], weight_scales: NDArray[Any], axis: int, most: float = 2.0**29
+) -> float:
+    """Output scale of a weighted operator: mostly one that the results fill.
+
+    most : the largest factor between products and results; from 1 on accumulators may wrap, as in TFLite Micro
+    """
     taps = max(1, weight.size // weight.shape[axis])
     usual = scale * float(np.median(weight_scales)) * np.sqrt(taps) * float(np.abs(weight.astype(int)).mean() + 1) / 2
     chosen = draws.weighted(
         [(usual * 2.0 ** draws.uniform(-1, 2), 8), (scale_of(draws), 1), (usual * 64, 1), (usual / 64, 1)]
     )
-    least = scale * float(weight_scales.max()) * 2.0**-29
+    least = scale * float(weight_scales.max()) / most
     return float(np.float32(max(chosen, least, 1e-30)))
 
 

@@ -43,6 +43,12 @@ def test_selection(name: str, kind: str | None) -> None:
     assert kind in used if kind is not None else not used
 
 
+@pytest.mark.parametrize("name", ["qdepthwise_conv2d-3x3-same-relu", "qdepthwise_conv2d-7x7-relu"])
+def test_little_code(name: str) -> None:
+    kernel = CASES[f"{name}-tflm"].kernel_call("cortex-m4", "size").kernel
+    assert any(function.name.startswith("tinyml_dw_") for function in kernel.c_functions)
+
+
 def _answers(plan: LayerRequantization, x: np.ndarray, bias: int) -> np.ndarray:
     """What the instructions compute for channel 0, ``x`` with its bias."""
     acc = ((x - bias) << plan.scale_bits) + int(plan.offsets[0])

@@ -37,7 +37,7 @@ _PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (
 """Sizes of a tile, best first."""
 _UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
 _UNROLLED = (1, 2, 4, 8, 16)
-_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,)}
+_STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,), "size": (8,)}
 """Outputs of a depthwise convolution at a time, which all are unrolled."""
 _ALL_STRIPS = (32, 24, 16, 12, 8, 6, 4)
 _COPIED_STRIPS = (32, 16, 8, 4)
