@@ -95,7 +95,7 @@ def vector_requantization(
     room = 255 - (plan.high - plan.low) if plan.zero_based else 127 - plan.high
     below = 0 if plan.zero_based else plan.low + 128
     addend = -(128 << plan.shift) if plan.zero_based else plan.addend
-    # What is added and the product, at most 2**30, do not overflow; the bound is raised twice, each time by 127 at most.
+    # What is added and the product, at most 2**30, do not overflow; the bound is raised twice at most, by 127 each.
     if not (0 <= room <= (127 if below else 254) and 0 <= below <= 127) or abs(addend) > 2**29:
         return None
     raises = [min(room, 127), max(room - 127, 0)]
