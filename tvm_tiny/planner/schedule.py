@@ -117,8 +117,10 @@ def schedule_stage(graph: Graph, stage: Stage) -> StageSchedule:
     late = stage.late or (0,) * len(groups)
     place = {op: (g, run) for g, group in enumerate(groups) for run in group.runs for op in [run.op]}
     delays: list[int] = []
+    # Rows that come from outside come first, even if others (of padding) could be made without any.
+    pushed = bool(stage.groups[0].ops) and not graph.ops[stage.groups[0].ops[0]].inputs
     for g, group in enumerate(groups):
-        delay = 0
+        delay = max(0, -periods[g] * group.first) if pushed and g else 0
         for run in group.runs:
             for position, t in enumerate(graph.ops[run.op].inputs):
                 source = place.get(graph.producer.get(t, -1))

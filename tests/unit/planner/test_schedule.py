@@ -52,6 +52,15 @@ def test_segments_keep_kernel_minus_stride_rows(kernel: int, stride: int, kept: 
     assert (again.kept_rows, again.new_rows) == (0, kernel)
 
 
+def test_nothing_fires_before_the_first_row_that_is_pushed() -> None:
+    """Two rows of padding in front need no row, and a patch is four rows high."""
+    graph = stream_input(chain(Window(1, 1, 2), same(5)), 0)
+    stage = schedule_stage(graph, Stage((Group((0,)), Group((1, 2), 4, rows=4))))
+    assert stage.groups[1].first < 0
+    assert stage.begin == stage.groups[0].delay == 0
+    verify(assemble(graph, place_program(graph, Program((Stage((Group((0,)), Group((1, 2), 4, rows=4))),))), 0))
+
+
 def test_delays_add_up_to_the_receptive_field() -> None:
     graph = chain(same(3), same(3), same(3, 2), same(5))
     groups = schedule_stage(graph, singles(0, 1, 2, 3)).groups
