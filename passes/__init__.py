@@ -1,5 +1,7 @@
 """Relax and TIR passes. Each works alone on any module; ``tvm_tiny.pipeline`` knows the order."""
 
+from tvm_tiny.passes._dataflow import array_of, is_const
+from tvm_tiny.passes._evaluate import evaluate_function
 from tvm_tiny.passes.build_main import build_main
 from tvm_tiny.passes.cancel_transposes import CancelTransposes
 from tvm_tiny.passes.extract_program import extract_program
@@ -33,9 +35,12 @@ __all__ = [
     "SplitToSlices",
     "TileChannels",
     "UsePlainPointers",
+    "array_of",
     "build_main",
+    "evaluate_function",
     "extract_program",
     "find_tiles",
+    "is_const",
     "lower_tir",
     "parse_tiles",
     "place_views",

@@ -15,6 +15,7 @@ from tvm import tirx
 from tvm_tiny import planner
 from tvm_tiny.ops import CFunction, Function, Kernel, Program, TirProgram
 from tvm_tiny.passes._buffers import Buffers, pointer
+from tvm_tiny.passes._observe import observe_columns, observe_row, observe_tensor
 from tvm_tiny.passes._pushed_row import PushedRow
 from tvm_tiny.passes._segments import SegmentedGroup
 
@@ -129,7 +130,8 @@ class _Main:
             self.steps.append((index, name))
             constants = [self._constants.add(a) for a in kernel.constants]
             arguments = [*inputs, output, *constants, *(memory if kernel.scratch_bytes else ()), *numbers]
-            return tirx.stmt_seq(mark, _call(name, *arguments))
+            written = observe_columns(self._step, graph.tensors[graph.ops[index].outputs[0]], output, *numbers[:3])
+            return tirx.stmt_seq(mark, _call(name, *arguments), written)
 
         return SegmentedGroup(self._plan.graph, self.buffers, stage, group, call).firing(y)
 
@@ -139,13 +141,14 @@ class _Main:
         op, kernel = graph.ops[index], self._program.layers[index].kernel
         name = self._add_step(group)
         tensors = (*op.inputs, *op.outputs)
+        outputs = [(graph.tensors[t], buffers.address(stage, t)) for t in op.outputs]
+        written = [observe_tensor(self._step, i, *output) for i, output in enumerate(outputs)]
         if kernel is None:
             source, target = (buffers.address(stage, t) for t in tensors)
-            return _call(name, target, source, graph.tensors[op.inputs[0]].size_bytes)
+            return tirx.stmt_seq(_call(name, target, source, graph.tensors[op.inputs[0]].size_bytes), *written)
         if kernel.granularity == "tensor":
-            return _call(
-                name, *(buffers.address(stage, t) for t in tensors), *self._working_memory(stage, group, kernel)
-            )
+            addresses = (buffers.address(stage, t) for t in tensors)
+            return tirx.stmt_seq(_call(name, *addresses, *self._working_memory(stage, group, kernel)), *written)
         y = tirx.Var("y", "int32")
         if kernel.granularity == "sum":
             rows = graph.tensors[op.inputs[0]].shape[1]
@@ -161,6 +164,7 @@ class _Main:
         target = buffers.address(stage, op.outputs[0], (n * rows + y) * row)
         heights = [graph.tensors[t].shape[1] for t in op.inputs]
         call = _call(name, *images, target, *self._working_memory(stage, group, kernel), y, *heights)
+        call = tirx.stmt_seq(call, observe_row(self._step, out, target, n * rows + y))
         loop = tirx.For(y, 0, rows, tirx.ForKind.SERIAL, call)
         return tirx.For(n, 0, batch, tirx.ForKind.SERIAL, loop)
 
@@ -172,8 +176,20 @@ class _Main:
         images = [buffers.address(stage, t) for t in op.inputs]
         rows = [buffers.ring_rows(stage, t) or graph.tensors[t].rows for t in op.inputs]
         (target,) = op.outputs
-        out = buffers.address(stage, target) if kernel.granularity == "sum" else buffers.row(stage, target, y)
-        return _call(name, *images, out, *self._working_memory(stage, group, kernel), y, *rows)
+        adds_up, result = kernel.granularity == "sum", graph.tensors[target]
+        out = buffers.address(stage, target) if adds_up else buffers.row(stage, target, y)
+        last = graph.tensors[op.inputs[0]].rows - 1
+        written = (
+            observe_tensor(self._step, 0, result, out, y == last)
+            if adds_up
+            else observe_row(self._step, result, out, y)
+        )
+        return tirx.stmt_seq(_call(name, *images, out, *self._working_memory(stage, group, kernel), y, *rows), written)
+
+    @property
+    def _step(self) -> int:
+        """Number of the step that was added last."""
+        return len(self.steps) - 1
 
     def _op(self, group: planner.PlannedGroup) -> int:
         return self._index[group.schedule.runs[0].op]

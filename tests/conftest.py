@@ -53,6 +53,16 @@ def optional_tool() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser for the pages that are made."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next((found for found in map(shutil.which, names) if found), None)
+    if path is None:
+        pytest.skip("chromium is not installed")
+    return path
+
+
+@pytest.fixture(scope="session")
 def arm_gcc(tool: Callable[[str], str]) -> list[str]:
     """The compiler for Cortex-M with what it needs to find its C library: newlib, or picolibc by its specs."""
     gcc = tool("arm-none-eabi-gcc")

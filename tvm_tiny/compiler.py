@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FUSIONS", "OPTIMIZE", "CompiledModel", "compile_model"]
 
+logger = logging.getLogger(__name__)
 # What a user says -> what the planner may do.
 OPTIMIZE = ("speed", "balanced", "size")
 FUSIONS: Mapping[str, planner.Fusion] = {"auto": "columns", "rows": "rows", "off": "off"}
@@ -147,6 +149,7 @@ def compile_model(
         plan = choice.plan
         budget.check_ram(request, program.graph, choice, _variants(source, program, board, options, planning))
         planner.verify(plan)
+        logger.debug("plan: %s stages, %s bytes of arena, %s", len(plan.stages), plan.arena_bytes, choice.how)
         homes = weight_homes(board, plan, weights, allow, division)
         return emit(
             program,

@@ -93,6 +93,8 @@ def emit(
     ------
     MemoryBudgetError : constants do not fit the board's flash
     """
+    import tvm
+
     tir = pipeline.to_tir(program, plan, f"tvmgen_{module_name}", options)
     placed = place_weights(program, tir, homes)
     io = pipeline.model_io(module)
@@ -100,7 +102,8 @@ def emit(
     _check_flash(info, board, allow)
     sources = generate_sources(tir, info, module_name, placed)
     metadata = mlf_metadata(module_name, info)
-    files = aot.mlf_files(module_name, metadata, sources, str(module.script(show_meta=False)))
+    ir = str(module.script(show_meta=False)), tvm.ir.save_json(module)
+    files = aot.mlf_files(module_name, metadata, sources, *ir)
     return CompiledModel(module_name, files, metadata, plan, board)
 
 

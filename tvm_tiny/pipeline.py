@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tvm_tiny.errors import OutputError
 from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
 from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import Board
+
+logger = logging.getLogger(__name__)
 
 # Kernels take four channels at a time. Keeping no dead channel would save 0.4 % (vww96) to 0.8 % (mcunet_vww) of the
 # instructions on cortex-m4, but pixels would begin at odd addresses, whose words take a cycle more, and cost more code.
@@ -109,6 +112,7 @@ class _Dump:
         self._folder = folder
 
     def __call__(self, phase: str, module: tvm.IRModule) -> None:
+        logger.debug("phase %s is done", phase)
         if self._folder is None:
             return
         try:

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.browser import Browser
 from tvm_tiny import demo
 from tvm_tiny.compiler import compile_model
 from tvm_tiny.errors import MemoryBudgetError
 from tvm_tiny.measure import run_model
 from tvm_tiny.measure.elf import read_firmware
+from tvm_tiny.report.content import report_content
+from tvm_tiny.report.render import render_html
 
 pytestmark = pytest.mark.qemu
 
@@ -113,7 +116,9 @@ def test_a_network_of_wide_images_in_32_kb(shared_file: Callable[[str], Path], t
 
 
 @pytest.mark.slow
-def test_mobilenet_in_the_ram_of_the_disco_board(shared_file: Callable[[str], Path], tmp_path: Path) -> None:
+def test_mobilenet_in_the_ram_of_the_disco_board(
+    shared_file: Callable[[str], Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     vectors = np.load(shared_file("vectors/mobilenet_v2_224_int8.npz"))
     model = compile_model(shared_file("models/mobilenet_v2_224_int8.tflite"), "stm32f746g_disco", allow=["external"])
     assert {m["name"] for m in model.report()["memories"]} <= {"dtcm", "sram1_sram2", "dtcm_sram1_sram2"}
@@ -121,3 +126,15 @@ def test_mobilenet_in_the_ram_of_the_disco_board(shared_file: Callable[[str], Pa
     (outputs,) = result.outputs.values()
     np.testing.assert_array_equal(outputs, vectors["outputs"][:1])
     assert (result.report.ram.total_bytes or 0) <= 320 << 10
+
+    # Its report, while the model is at hand: small enough to mail, and a browser shows it at once.
+    page = tmp_path / "report.html"
+    info = model.report()
+    page.write_text(render_html(report_content("default", info, result, front="fast"), info), encoding="utf-8")
+    assert page.stat().st_size < 2_000_000
+    with Browser(request.getfixturevalue("chromium"), tmp_path / "profile") as browser:
+        browser.show(390, 844)
+        opened = [browser.open(page) for _ in range(2)]
+        assert min(o.seconds for o in opened) < 2
+        assert opened[0].messages == ()
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 390

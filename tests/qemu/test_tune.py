@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.schemas import check
 from tests.tune.fake_device import demo_tasks
 from tvm_tiny import demo
 from tvm_tiny.cli.main import main
@@ -82,6 +83,7 @@ def test_tune_compile_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     command = ["tune", str(demo.TFLITE), "--target", BOARD, "-o", str(records), "--tasks", "qdense*", "--json"]
     assert main(command) == 0
     printed = json.loads(capsys.readouterr().out)
+    check("tune", printed)
     assert all(t["untuned"] >= t["best"] > 0 for t in printed["tasks"])
     assert printed["measured"] == sum(t["candidates"] for t in printed["tasks"])
     assert (records / "progress.svg").read_text().startswith("<svg")

@@ -34,7 +34,9 @@ def tinyml_metadata(
 ) -> dict[str, Any]:
     """What inspect, run and report know of a compiled model.
 
-    ``macs`` are the model file's, dead channels included; ``executed_macs`` are those of the generated code.
+    ``macs`` are the model file's, dead channels included; ``executed_macs`` are those of the generated code. "graph" is
+    the program's, views included; a layer's "operator" counts its operators.
+
     Parameters
     ----------
     default_memories : those that may hold stack and data, where a workspace needs no section of its own; of those in
@@ -68,7 +70,8 @@ def tinyml_metadata(
         "executed_macs": plan.executed_macs,
         "layers": [_layer(program, index, kernel, *calls[index]) for index, kernel in tir.steps],
         "order": _order(program.order),
-        "plan": plan.to_dict(),
+        "graph": planner.graph_to_dict(program.graph),
+        "plan": {**plan.to_dict(), "overhead": round(planner.measure(plan).overhead, 4)},
     }
 
 
@@ -192,6 +195,7 @@ def _layer(program: Program, index: int, kernel_name: str, executed_macs: int, s
     constants = () if layer.kernel is None else layer.kernel.constants
     return {
         "name": layer.name,
+        "operator": index,
         "op": layer.op,
         "output_shape": list(layer.output_shape),
         "macs": op.macs + (program.dead_macs.get(layer.name, 0) if op.macs else 0),

@@ -17,15 +17,21 @@ _MAX_METADATA_BYTES = 64 << 20
 
 
 def mlf_files(
-    module_name: str, metadata: Mapping[str, Any], sources: Mapping[str, str], ir_text: str
+    module_name: str, metadata: Mapping[str, Any], sources: Mapping[str, str], ir_text: str, ir_json: str
 ) -> dict[str, bytes]:
-    """Path in the archive -> content."""
+    """Path in the archive -> content.
+
+    Parameters
+    ----------
+    ir_text, ir_json : the integer network as people read it, and as TVM does, constants included
+    """
     files = {"metadata.json": json.dumps(metadata, indent=2, sort_keys=True).encode() + b"\n"}
     for name, text in sources.items():
         folder = "include" if name.endswith(".h") else "src"
         files[f"codegen/host/{folder}/{name}"] = text.encode()
     files[f"parameters/{module_name}.params"] = b""  # parameters are linked in, as with microTVM's link-params
     files[f"src/{module_name}.relax"] = ir_text.encode()
+    files[_ir_path(module_name)] = ir_json.encode()
     return files
 
 
@@ -65,6 +71,28 @@ def read_mlf(path: Path | str) -> dict[str, Any]:
         raise ArtifactError(f"'{path}' is no Model Library Format archive, or it is damaged ({e})", hints=hints) from e
     check_metadata(metadata, str(path))
     return dict(metadata)
+
+
+def read_ir(path: Path | str, module_name: str) -> str:
+    """The integer network in an archive that ``read_mlf`` takes, for ``tvm.ir.load_json``.
+
+    Raises
+    ------
+    ArtifactError : the archive does not hold it
+    """
+    with tarfile.open(path, mode="r:") as tar:
+        member = next((m for m in tar if m.name.removeprefix("./") == _ir_path(module_name)), None)
+        stream = None if member is None else tar.extractfile(member)
+        if stream is None:
+            raise ArtifactError(
+                f"'{path}' does not hold the network itself",
+                hints=["compile the model again: tvmc compile --target tinyml MODEL -o model.tar"],
+            )
+        return stream.read().decode()
+
+
+def _ir_path(module_name: str) -> str:
+    return f"src/{module_name}.relax.json"
 
 
 def module_info(metadata: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,15 +12,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+logger = logging.getLogger(__name__)
 # A pipe has no width; tables must not be folded at the 80 columns rich assumes then.
 _PIPE_WIDTH = 160
+
+
+_is_quiet = False
+
+
+def set_verbosity(*, quiet: bool, verbose: bool) -> None:
+    """What ``--quiet`` and ``--verbose`` ask for, of everything that is printed from here on."""
+    global _is_quiet
+    _is_quiet = quiet
+    logger = logging.getLogger("tvm_tiny")
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    if verbose and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(relativeCreated)7d ms %(name)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 def stdout_console() -> Console:
     """Console for results: coloured on a terminal, plain text in a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, quiet=_is_quiet)
+
+
+def say(text: str) -> None:
+    """A line about what was done."""
+    if not _is_quiet:
+        print(text)
 
 
 @contextlib.contextmanager
@@ -30,7 +53,8 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     ------
     callable : takes (done, of how many); until it is called the bar says only that work goes on
     """
-    if not sys.stderr.isatty():
+    logger.debug("%s", what)
+    if _is_quiet or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.cli.arena import chart, draw_arena
 from tvm_tiny.cli.console import describe_gap, format_bytes, format_parts, stdout_console
 from tvm_tiny.cli.output import check_output, write_output
 
@@ -24,22 +23,36 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="MODEL.tar", type=Path, help="made by tvmc compile")
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the arena over time")
+    parser.add_argument(
+        "--dump-graph",
+        type=Path,
+        metavar="FILE.onnx",
+        help="write the optimized network for viewers such as Netron: stages, patches and offsets are attributes",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     # The first two import TVM: the archive's reader is part of the compiler.
-    from tvm_tiny.aot import module_info, read_mlf
+    from tvm_tiny.aot import module_info, read_ir, read_mlf
     from tvm_tiny.measure.floor import floor_instructions
     from tvm_tiny.targets import CPUS
 
-    if args.svg is not None:
-        check_output(args.svg, "--svg")
+    for option, path in (("--svg", args.svg), ("--dump-graph", args.dump_graph)):
+        if path is not None:
+            check_output(path, option)
     module_name, info = module_info(read_mlf(args.archive))
     cpu = CPUS[info["cpu"]]
     info["layers"] = [{**layer, "floor_instructions": floor_instructions(layer, cpu)} for layer in info["layers"]]
     if args.svg is not None:
-        write_output(args.svg, draw_arena(info).encode(), "--svg")
+        from tvm_tiny.report.arena import draw_arena
+
+        write_output(args.svg, draw_arena(info).to_text().encode(), "--svg")
+    if args.dump_graph is not None:
+        from tvm_tiny.report.graph_onnx import graph_onnx
+
+        model = graph_onnx(module_name, info, read_ir(args.archive, module_name))
+        write_output(args.dump_graph, model.SerializeToString(), "--dump-graph")
     if args.json:
         print(json.dumps({"module_name": module_name, **info}, indent=2))
     else:
@@ -123,6 +136,7 @@ def _print_arena(console: Any, plan: Mapping[str, Any], memory: Mapping[str, Any
     from rich.table import Table
 
     from tvm_tiny.planner import short_name
+    from tvm_tiny.report.arena import chart
 
     lines, legend = chart(plan, memory)
     console.print(f"\nArena {memory['name']} over time: bytes upwards, stage after stage to the right", markup=False)

@@ -9,17 +9,25 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from tvm_tiny.cli import (
+    compare_command,
     compile_command,
+    completion_command,
     doctor,
     inspect_command,
     micro,
     plan_command,
+    report_command,
     run_command,
     targets_command,
     tune_command,
 )
+from tvm_tiny.cli.config import OPTION, with_config
+from tvm_tiny.cli.console import set_verbosity
+from tvm_tiny.cli.exit_codes import EXIT_ERROR, EXIT_INTERRUPTED
 from tvm_tiny.cli.microtvm_options import check_unknown
 from tvm_tiny.errors import TvmTinyError
 
@@ -30,12 +38,12 @@ _COMMANDS = (
     tune_command,
     micro,
     inspect_command,
+    compare_command,
+    report_command,
     targets_command,
     doctor,
+    completion_command,
 )
-
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,11 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     A command line that does not parse exits 2, by argparse.
     """
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     args, unknown = parser.parse_known_args(argv)
     try:
+        if args.config is not None:
+            args, unknown = parser.parse_known_args(with_config(parser, argv, args.config))
         if unknown:
             check_unknown(unknown, args.refused)
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        set_verbosity(quiet=args.quiet, verbose=args.verbose)
         status: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -82,17 +94,23 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="tvmc COMMAND --help explains each command.",
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    _add_common_options(parser)
     common = argparse.ArgumentParser(add_help=False)
-    # SUPPRESS: a default here would overwrite what was given in front of the subcommand.
+    _add_common_options(common, default=argparse.SUPPRESS)  # another one would overwrite what was given in front
     common.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show a traceback with an error"
+        OPTION, type=Path, metavar="FILE.toml", help="options of this command, in its table; the command line wins"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in _COMMANDS:
         module.add_parser(commands, common)
-    parser.set_defaults(refused=())
+    parser.set_defaults(refused=(), config=None)
     return parser
+
+
+def _add_common_options(parser: argparse.ArgumentParser, default: Any = False) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show a traceback with an error")
+    parser.add_argument("--quiet", action="store_true", default=default, help="print nothing but errors and JSON")
+    parser.add_argument("--verbose", action="store_true", default=default, help="say on stderr what is done, and why")
 
 
 def format_error(message: str, hints: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_tiny.cli.console import progress, stdout_console
+from tvm_tiny.cli.console import progress, say, stdout_console
 from tvm_tiny.errors import OptionError, ProjectError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run_create(args: argparse.Namespace) -> int:
             return 0
         with _replacing(args.project_dir, force=args.force):
             project.generate_project_from_mlf(args.archive, args.project_dir, options).close()
-    print(f"{args.project_dir}: made for platform {project.info().platform_name}")
+    say(f"{args.project_dir}: made for platform {project.info().platform_name}")
     return 0
 
 
@@ -101,7 +101,7 @@ def run_build(args: argparse.Namespace) -> int:
             raise ProjectError(f"'{args.project_dir}' is built already", hints=["build it again: --force"])
         with progress(f"building {args.project_dir}"):
             project.build()
-    print(f"{args.project_dir}: built")
+    say(f"{args.project_dir}: built")
     return 0
 
 
@@ -112,7 +112,7 @@ def run_flash(args: argparse.Namespace) -> int:
             return 0
         with progress(f"flashing {args.project_dir}"):
             project.flash()
-    print(f"{args.project_dir}: flashed")
+    say(f"{args.project_dir}: flashed")
     return 0
 
 

@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
             effort=args.effort,
         )
     if args.svg is not None:
-        from tvm_tiny.cli.front_svg import draw_front
+        from tvm_tiny.report.front_svg import draw_front
 
-        write_output(args.svg, draw_front(plans.to_dict()).encode(), "--svg")
+        write_output(args.svg, draw_front(plans.to_dict()).to_text().encode(), "--svg")
     if args.json:
         print(json.dumps(plans.to_dict(), indent=2))
     else:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_tiny.cli import microtvm_options
 from tvm_tiny.cli.console import progress, stdout_console
+from tvm_tiny.cli.exit_codes import EXIT_DIFFERS, EXIT_OK
 from tvm_tiny.cli.micro import add_project_options, open_project, parse_project_options, print_options
 from tvm_tiny.cli.output import check_output, write_output
 from tvm_tiny.errors import OptionError
 
 if TYPE_CHECKING:
-    from tvm_tiny.measure import RunResult
+    from tvm_tiny.measure import RunResult, Validation
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -54,6 +55,12 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", action="store_true", help="print a line per layer")
     parser.add_argument("--json", type=Path, metavar="REPORT.json", help="write the report as JSON")
     parser.add_argument(
+        "--compare",
+        choices=("reference",),
+        help="hold every layer's bytes against the reference of its operator and name the first layer that differs; "
+        "exits 3 if there is one",
+    )
+    parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="longest time for one inference (%(default)g)"
     )
     add_project_options(parser)
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tvm_tiny.aot import module_info, read_mlf
     from tvm_tiny.cli import tensor_files
-    from tvm_tiny.measure import run_model
+    from tvm_tiny.measure import run_model, validate_model
 
     _, info = module_info(read_mlf(_archive(args)))
     if args.inputs is not None:
@@ -78,16 +85,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         inputs = tensor_files.make_inputs(args.fill_mode or "random", info["inputs"])
     with progress(f"running {info['model']}") as advance:
-        result = run_model(
-            None if args.device == "micro" else args.path,
-            device=args.device,
-            board=args.board,
-            inputs=inputs,
-            project_dir=args.path if args.device == "micro" else None,
-            project_options=_project_options(args),
-            run_timeout_s=args.timeout,
-            on_progress=advance,
-        )
+        options: dict[str, Any] = {
+            "device": args.device,
+            "board": args.board,
+            "inputs": inputs,
+            "project_dir": args.path if args.device == "micro" else None,
+            "project_options": _project_options(args),
+            "run_timeout_s": args.timeout,
+            "on_progress": advance,
+        }
+        archive = None if args.device == "micro" else args.path
+        if args.compare is not None:
+            return _compare(args, validate_model(archive, **options))
+        result = run_model(archive, **options)
     if args.outputs is not None:
         write_output(args.outputs, tensor_files.npz_bytes(tensor_files.named_outputs(result.outputs)), "--outputs")
     if args.json is not None:
@@ -108,6 +118,14 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionError(
             f"--port {args.port}: only boards have ports, the device is {args.device}",
             hints=["--device board", "leave out --port"],
+        )
+    extra = {"--outputs": args.outputs, "--profile": args.profile, "--print-time": args.print_time}
+    given = [name for name, value in {**extra, "--print-top": args.print_top}.items() if value]
+    if args.compare is not None and given:
+        raise OptionError(
+            f"--compare {args.compare} and {given[0]} exclude each other: firmware that tells of its layers is not "
+            "what a user runs",
+            hints=[f"leave out {given[0]}"],
         )
     if args.print_top is not None and args.print_top < 1:
         raise OptionError(f"--print-top {args.print_top}: expected 1 or more")
@@ -139,6 +157,39 @@ def _archive(args: argparse.Namespace) -> Path:
         return Path(args.path)
     with open_project(args.path, args.project_option) as project:
         return Path(project.info().model_library_format_path or args.path / "model.tar")
+
+
+def _compare(args: argparse.Namespace, validation: Validation) -> int:
+    """The table of layers, up to the first that differs, and in one line what it is."""
+    from rich.table import Table
+
+    from tvm_tiny.planner import short_name
+
+    if args.json is not None:
+        write_output(args.json, json.dumps(validation.to_dict(), indent=2).encode() + b"\n", "--json")
+    console = stdout_console()
+    table = Table("#", "operator", "layer", title=f"{validation.model} on {validation.board}, beside the reference")
+    for heading in ("output", "values", "differ"):
+        table.add_column(heading, justify="right")
+    first = validation.first
+    for layer in validation.layers:
+        shape, style = "x".join(map(str, layer.shape)), "red" if layer is first else None
+        differ = f"{layer.differing:,}" if layer.differing else "none"
+        name = short_name(layer.name, 40)
+        table.add_row(str(layer.index), layer.op, name, shape, f"{layer.elements:,}", differ, style=style)
+    console.print(table)
+    if first is None or first.first is None:
+        console.print(f"all {len(validation.layers)} layers have the reference's bytes", markup=False)
+        return EXIT_OK
+    at = first.first
+    got = "nothing" if at.got is None else f"{at.got:g}"
+    console.print(
+        f"the first layer that differs is {first.index}, {first.op} '{first.name}': {first.differing:,} of "
+        f"{first.elements:,} values; at {list(at.index)} it wrote {got}, expected {at.expected:g}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return EXIT_DIFFERS
 
 
 def _print(args: argparse.Namespace, result: RunResult, info: Mapping[str, Any]) -> None:

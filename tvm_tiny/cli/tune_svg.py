@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tvm_tiny.cli.svg import Drawing, ticks
+from tvm_tiny.report.svg import Drawing, ticks
 
 _WIDTH, _HEIGHT = 820, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 100, 30, 50, 50

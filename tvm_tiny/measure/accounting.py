@@ -88,6 +88,40 @@ def account(firmware: Firmware, module: str, info: Mapping[str, Any], stack_byte
     return ram, Flash(code_bytes + data_bytes - copied, weights_bytes, outside)
 
 
+@dataclass(frozen=True)
+class FlashSymbol:
+    """What a function or constant takes of flash; ``part`` is "code" or "weights"."""
+
+    name: str
+    part: str
+    size_bytes: int
+
+
+def flash_symbols(firmware: Firmware, flash: Flash) -> tuple[FlashSymbol, ...]:
+    """The model's part of flash by symbol, largest first, of a firmware of the ``qemu`` platform.
+
+    What no symbol stands for (padding, string literals, initial values) closes each part as "(no symbol)", so that the
+    parts add up to ``flash``.
+    """
+    copied = [firmware.symbols.get(f"model_ram_weights_{end}") for end in ("start", "end")]
+    weights = [s for name, s in firmware.sections.items() if name.startswith(".model_weights")]
+    ranges = [("weights", s.address, s.end) for s in weights]
+    if copied[0] and copied[1]:
+        ranges.append(("weights", copied[0].address, copied[1].address))
+    code = (firmware.section(name) for name in (".model_code", ".model_constants", ".model_data"))
+    ranges += [("code", s.address, s.end) for s in code]
+    found = []
+    for symbol in firmware.symbols.values():
+        part = next((part for part, first, end in ranges if first <= symbol.address < end), None)
+        if part is not None and symbol.size_bytes:
+            found.append(FlashSymbol(symbol.name, part, symbol.size_bytes))
+    for part, total in (("code", flash.code_bytes or 0), ("weights", flash.weights_bytes)):
+        rest = total - sum(s.size_bytes for s in found if s.part == part)
+        if rest > 0:
+            found.append(FlashSymbol("(no symbol)", part, rest))
+    return tuple(sorted(found, key=lambda s: (-s.size_bytes, s.name)))
+
+
 def estimate(info: Mapping[str, Any], stack_bytes: int | None = None) -> tuple[Ram, Flash]:
     """What is known without a firmware's sections: sizes from the archive's metadata, the stack if a device told it."""
     arenas = {m["name"]: int(m["arena_bytes"]) for m in info.get("memories", ())} or {"": int(info["arena_bytes"])}

@@ -40,7 +40,8 @@ def floor_instructions(layer: Mapping[str, Any], cpu: Cpu) -> int:
     macs_per_instruction, requantization = _MACS_PER_INSTRUCTION[cpu.isa], _REQUANTIZATION[cpu.isa]
     if cpu.is_armv6m:
         requantization = 6.0
-    macs, constants = int(layer["macs"]), int(layer["constants_bytes"])
+    # Neither those of dead channels nor those that a plan repeats have to be done.
+    macs, constants = min(int(layer["macs"]), int(layer["executed_macs"])), int(layer["constants_bytes"])
     read, written = int(layer["input_bytes"]) + constants, int(layer["output_bytes"])
     moved = -(-read // width) + -(-written // width)
     if not macs:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tvm_tiny.aot import module_info, read_mlf
 from tvm_tiny.errors import OptionError, RunError
-from tvm_tiny.measure.accounting import account, estimate
+from tvm_tiny.measure.accounting import FlashSymbol, account, estimate, flash_symbols
 from tvm_tiny.measure.counter import InstructionCounter, RunCounts
 from tvm_tiny.measure.cycles import cycle_model
 from tvm_tiny.measure.elf import Firmware, read_firmware
@@ -34,12 +34,14 @@ class RunResult:
     outputs : by tensor name, with the batch in front if the inputs had one
     counts : instructions of every inference; None where they were not counted
     stats : what the device itself said of every inference
+    symbols : what takes the flash; None where there is no firmware to look at
     """
 
     outputs: dict[str, Array]
     report: Report
     counts: tuple[RunCounts, ...] | None
     stats: tuple[RunStats, ...]
+    symbols: tuple[FlashSymbol, ...] | None = None
 
 
 def run_model(
@@ -73,6 +75,53 @@ def run_model(
     ------
     InputDataError, MemoryBudgetError, ToolError, ProjectError, RunError, OptionError
     """
+    with prepare(
+        mlf_path, device=device, board=board, inputs=inputs, project_dir=project_dir, project_options=project_options
+    ) as run:
+        return _Runner(run, run_timeout_s, check_stores).run(on_progress)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A built project with what it is to infer.
+
+    info : the archive's ``tinyml`` metadata
+    batch : bytes of every input, for every inference
+    batched : whether the inputs had a batch in front
+    """
+
+    project: GeneratedProject
+    archive: Path
+    module: str
+    info: dict[str, Any]
+    batch: Sequence[Sequence[bytes]]
+    batched: bool
+
+    def session(self, run_timeout_s: float, options: Mapping[str, Any] | None = None, **callbacks: Any) -> Session:
+        """A session with the device; ``options`` are the project's, ``callbacks`` those of ``Session``."""
+        transport = self.project.transport(options)
+        answer_timeout_s = max(ANSWER_TIMEOUT_S, transport.timeouts.session_established_timeout_sec)
+        return Session(transport, run_timeout_s=run_timeout_s, answer_timeout_s=answer_timeout_s, **callbacks)
+
+    def infer(self, session: Session, inputs: Sequence[bytes]) -> list[bytes]:
+        """One inference, row by row where the model takes its input so."""
+        stream = self.info.get("stream")
+        if stream is None:
+            return session.run(inputs)
+        return session.stream(split_rows(stream, self.info["inputs"][0], inputs[0]))
+
+
+@contextlib.contextmanager
+def prepare(
+    mlf_path: Path | str | None,
+    *,
+    device: str,
+    board: str | None,
+    inputs: Mapping[str, Array],
+    project_dir: Path | str | None,
+    project_options: Mapping[str, Any] | None,
+) -> Iterator[PreparedRun]:
+    """Make a project, or take the one that is there, and build it; parameters and errors as of ``run_model``."""
     if device not in DEVICES:
         raise OptionError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
     options = dict(project_options or {})
@@ -93,8 +142,7 @@ def run_model(
             project = stack.enter_context(generate_project_from_mlf(device, folder, archive, options))
             project.build()
             project.flash()
-        runner = _Runner(project, module, info, run_timeout_s, check_stores)
-        return runner.run(batch, batched, on_progress)
+        yield PreparedRun(project, archive, module, info, batch, batched)
 
 
 def _existing(
@@ -111,13 +159,12 @@ def _existing(
 class _Runner:
     """One project's runs; counts instructions where the project is one of platform ``qemu``, cycles on a board."""
 
-    def __init__(
-        self, project: GeneratedProject, module: str, info: dict[str, Any], run_timeout_s: float, check_stores: bool
-    ) -> None:
-        self._project = project
-        self._module = module
-        self._info = info
-        self._stream: dict[str, Any] | None = info.get("stream")
+    def __init__(self, prepared: PreparedRun, run_timeout_s: float, check_stores: bool) -> None:
+        self._prepared = prepared
+        project = self._project = prepared.project
+        self._module = prepared.module
+        self._info = prepared.info
+        self._stream: dict[str, Any] | None = prepared.info.get("stream")
         self._run_timeout_s = run_timeout_s
         self._check_stores = check_stores
         elf = project.directory / _FIRMWARE
@@ -129,35 +176,27 @@ class _Runner:
         if ours:
             self._board = json.loads((project.directory / "board.json").read_text(encoding="utf-8"))
 
-    def run(
-        self, batch: Sequence[Sequence[bytes]], batched: bool, on_progress: Callable[[int, int], None] | None
-    ) -> RunResult:
+    def run(self, on_progress: Callable[[int, int], None] | None) -> RunResult:
         """Run all inferences and put the report together."""
+        batch = self._prepared.batch
         with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
             counter = self._counter(Path(folder))
             options = {} if counter is None else {"qemu_plugin": counter.qemu_plugin}
-            transport = self._project.transport(options)
             locate = None if self._firmware is None else self._firmware.describe
-            answer_timeout_s = max(ANSWER_TIMEOUT_S, transport.timeouts.session_established_timeout_sec)
-            timeouts = {"run_timeout_s": self._run_timeout_s, "answer_timeout_s": answer_timeout_s}
-            with Session(transport, **timeouts, locate=locate) as session:
+            with self._prepared.session(self._run_timeout_s, options, locate=locate) as session:
                 self._check_model(session)
                 rows = []
                 for i, inputs in enumerate(batch):
-                    rows.append(self._infer(session, inputs))
+                    rows.append(self._prepared.infer(session, inputs))
                     if on_progress is not None:
                         on_progress(i + 1, len(batch))
             counts = None if counter is None else counter.results()
         if counts is not None and len(counts) != len(batch):
             raise RunError(f"counted {len(counts)} inferences, expected {len(batch)}")
-        outputs = join_outputs(self._info["outputs"], rows, batched)
+        outputs = join_outputs(self._info["outputs"], rows, self._prepared.batched)
         report = self._report(session, counts)
-        return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats))
-
-    def _infer(self, session: Session, inputs: Sequence[bytes]) -> list[bytes]:
-        if self._stream is None:
-            return session.run(inputs)
-        return session.stream(split_rows(self._stream, self._info["inputs"][0], inputs[0]))
+        symbols = None if self._firmware is None else flash_symbols(self._firmware, report.flash)
+        return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats), symbols)
 
     def _counter(self, folder: Path) -> InstructionCounter | None:
         firmware = self._firmware

@@ -4,6 +4,7 @@ from tvm_tiny.planner.estimate import Estimate, estimate
 from tvm_tiny.planner.front import Choice, choose, measure, pareto
 from tvm_tiny.planner.goal import EFFORTS, OBJECTIVES, EffortName, Goal, Objective, parse_bytes, parse_fraction
 from tvm_tiny.planner.graph import Graph, Home, Kind, Op, Tensor, Window, as_whole, stream_input
+from tvm_tiny.planner.graph_json import graph_from_dict, graph_to_dict
 from tvm_tiny.planner.network import NetworkBuilder
 from tvm_tiny.planner.order import Order
 from tvm_tiny.planner.patches import Patch, parse_patch
@@ -46,6 +47,8 @@ __all__ = [
     "find_order",
     "find_peak",
     "find_views",
+    "graph_from_dict",
+    "graph_to_dict",
     "measure",
     "pareto",
     "parse_bytes",

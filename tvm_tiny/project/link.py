@@ -20,6 +20,8 @@ _HEADER = struct.Struct("<BBHHH")
 _CRC = struct.Struct("<I")
 _VERSION = 2
 _REPLY, _DAMAGED, _FAULT = 0x80, 0x80, 0x7F
+_OBSERVED = 9 | _REPLY
+_PLACE = struct.Struct("<4I")  # number, layer, output, offset of what is observed
 _OK, _NO_SESSION, _BEGUN = 0, 4, 5
 _STATUS = {2: "request is unknown or has a wrong size", 3: "tensor, range or address does not exist"}
 ANSWER_TIMEOUT_S = 20.0
@@ -93,6 +95,7 @@ class Link:
     transport : open connection
     answer_timeout_s : longest time for an answer
     locate : text for a code address, such as the name of its function
+    observe : called with (layer, output, offset, bytes) for all that layers write, by firmware that tells it
 
     Attributes
     ----------
@@ -107,7 +110,10 @@ class Link:
         *,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         locate: Callable[[int], str] | None = None,
+        observe: Callable[[int, int, int, bytes], None] | None = None,
     ) -> None:
+        self._observe = observe
+        self._observed = 0
         self._transport = transport
         self._answer_timeout_s = answer_timeout_s
         self._locate = locate
@@ -143,6 +149,7 @@ class Link:
         deadline = start + (timeout_s or self._answer_timeout_s)
         pause_s = _FIRST_PAUSE_S + 2 * self._pace_s * len(frame)
         self.begun = False
+        self._observed = 0
         while True:
             try:
                 self._transport.write(frame, max(0.0, deadline - time.monotonic()))
@@ -184,10 +191,20 @@ class Link:
             ):  # an earlier request is answered once more: the device is busy with what was repeated too early
                 self._learn_pace(_LONG_BYTES, 2 * self._pace_s)
                 deadline = max(deadline, time.monotonic() + _FIRST_PAUSE_S)
-            if ours and status == _BEGUN:
+            if ours and answered == _OBSERVED and self._observe is not None:
+                self._tell(self._observe, payload)
+                deadline = max(deadline, time.monotonic() + _FIRST_PAUSE_S)
+            elif ours and status == _BEGUN:
                 self.begun = True
             elif ours and answered in (kind | _REPLY, _FAULT):
                 return answered, status, payload
+
+    def _tell(self, observe: Callable[[int, int, int, bytes], None], payload: bytes) -> None:
+        number, layer, output, offset = _PLACE.unpack_from(payload.ljust(_PLACE.size, b"\xff"))
+        if number != self._observed:
+            raise RunError("the line has lost some of what the layers wrote", hints=["run it again", "a slower line"])
+        self._observed += 1
+        observe(layer, output, offset, payload[_PLACE.size :])
 
     def _checked(self, kind: Request, answered: int, status: int, payload: bytes) -> bytes:
         if answered == _FAULT:

@@ -52,6 +52,7 @@ class Session:
     run_timeout_s : longest time for one inference
     answer_timeout_s : longest time for any other answer
     locate : text for a code address, such as the name of its function
+    observe : called with (layer, output, offset, bytes) for all that layers write, by firmware that tells it
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Session:
         run_timeout_s: float = 300.0,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         locate: Callable[[int], str] | None = None,
+        observe: Callable[[int, int, int, bytes], None] | None = None,
     ) -> None:
         self._transport = transport
         self._run_timeout_s = run_timeout_s
-        self._link = Link(transport, answer_timeout_s=answer_timeout_s, locate=locate)
+        self._link = Link(transport, answer_timeout_s=answer_timeout_s, locate=locate, observe=observe)
         self.stats: list[RunStats] = []
 
     def __enter__(self) -> Session:

@@ -249,3 +249,30 @@ def test_a_fault_without_frame_is_a_stack_overflow() -> None:
     assert not fault.has_frame
     assert fault.reasons == ("stack overflow (bus error on exception entry)",)
     assert "PC" not in fault.registers
+
+
+class Talking(Device):
+    """Tells what layers write before it answers RUN; ``told`` are payloads."""
+
+    def __init__(self, *told: bytes) -> None:
+        super().__init__({2: [b""], 3: [ran()], 4: [b"out"]})
+        self.told = told
+
+    def write(self, data: bytes, timeout_s: float | None) -> None:
+        kind, sequence, session, _ = unframe(data)
+        if kind == 3:
+            self.pending += b"".join(frame(0x89, sequence, session, payload) for payload in self.told)
+        super().write(data, timeout_s)
+
+
+def test_what_layers_write_is_told_in_front_of_the_answer() -> None:
+    first, second = (struct.pack("<4I", i, i, 0, 4 * i) + b"data" for i in (0, 1))
+    seen: list[tuple[int, int, int, bytes]] = []
+    session = Session(Talking(first, second), observe=lambda *observed: seen.append(observed))
+    assert session.run([b"abcd", b"ef"]) == [b"out"]
+    assert seen == [(0, 0, 0, b"data"), (1, 0, 4, b"data")]
+    assert Session(Talking(first, second)).run([b"abcd", b"ef"]) == [b"out"]  # nobody listens
+    for told in ((second,), (first, first), (b"short",)):
+        session = Session(Talking(*told), observe=lambda *_: None)
+        with pytest.raises(RunError, match="lost some of what the layers wrote"):
+            session.run([b"abcd", b"ef"])

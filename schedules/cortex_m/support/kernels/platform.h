@@ -81,6 +81,22 @@
 #define TINYML_MARK(i) ((void)0)
 #endif
 
+/*
+ * TINYML_OBSERVE(i, output, row, skip, offset, size): layer i has just written bytes [offset, offset + size) of one of its
+ * outputs, `skip` bytes behind `row`. Nothing but in a build that looks at every layer (TINYML_OBSERVED), whose firmware
+ * defines the function.
+ */
+#if defined(TINYML_OBSERVED)
+#ifdef __cplusplus
+extern "C"
+#endif
+    void tinyml_observe(int32_t layer, int32_t output, const void* data, int32_t offset, int32_t size);
+#define TINYML_OBSERVE(i, output, row, skip, offset, size) \
+  tinyml_observe(i, output, (const uint8_t*)(row) + (skip), offset, size)
+#else
+#define TINYML_OBSERVE(i, output, row, skip, offset, size) ((void)0)
+#endif
+
 /* What float kernels call of the C library's libm; <math.h> itself is not needed. */
 #ifdef __cplusplus
 extern "C" {

@@ -1,6 +1,6 @@
 #include "link.h"
 
-enum { INFO = 1, WRITE, RUN, READ, EXIT, LOAD, CALL, PEEK, FAULT = 0x7F, REPLY = 0x80 };
+enum { INFO = 1, WRITE, RUN, READ, EXIT, LOAD, CALL, PEEK, OBSERVED, FAULT = 0x7F, REPLY = 0x80 };
 enum { OK = 0, DAMAGED = 1, BAD_REQUEST = 2, OUT_OF_RANGE = 3, NO_SESSION = 4, BEGUN = 5 };
 enum { END = 0xC0, ESC = 0xDB, ESC_END = 0xDC, ESC_ESC = 0xDD };
 enum { WORD = sizeof(uint32_t), OUT_BYTES = 128, KEPT_WORDS = 16 };
@@ -31,6 +31,8 @@ static struct {
   struct header header; /* type 0: none */
   uint32_t words[KEPT_WORDS];
 } kept;
+
+static uint32_t observed; /* frames since RUN began */
 
 static uint8_t out[OUT_BYTES];
 static uint32_t out_bytes;
@@ -209,6 +211,7 @@ static void answer_run(uint32_t size) {
     send(BAD_REQUEST, 0, 0);
     return;
   }
+  observed = 0;
   send(BEGUN, 0, 0);
   for (uint32_t times = request.payload[0]; times; times--) {
     struct link_run result = {0, 0, 0, 0};
@@ -277,6 +280,19 @@ void link_serve(void) {
       session = 0;
       return;
     }
+  }
+}
+
+void tinyml_observe(int32_t layer, int32_t output, const void* data, int32_t offset, int32_t size) {
+  const uint8_t* from = data;
+  while (size > 0) {
+    const uint32_t place[] = {observed++, (uint32_t)layer, (uint32_t)output, (uint32_t)offset};
+    const int32_t most = LINK_PAYLOAD_BYTES - sizeof place, part = size < most ? size : most;
+    const struct header header = reply_header(OBSERVED | REPLY, OK, (uint32_t)part + sizeof place);
+    end_frame(put_escaped(put_escaped(begin_frame(&header), place, sizeof place), from, (uint32_t)part));
+    from += part;
+    offset += part;
+    size -= part;
   }
 }
 

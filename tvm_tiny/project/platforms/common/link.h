@@ -21,9 +21,13 @@
  *   6 LOAD        address u32, data                        -           (data or code, into the memory that INFO names)
  *   7 CALL        function u32, times u32, arguments u32   struct link_run, status is what the function returned
  *   8 PEEK        address u32, size u32                    data
+ *   9 OBSERVED    never sent by the host                   number, layer, output, offset: u32; data
  *   0x7F FAULT    never sent by the host                   words, see link_fault; answers any request
  *
  * RUN and CALL are first answered with status 5 and no payload, as soon as they begin.
+ *
+ * A model compiled with -DTINYML_OBSERVED has OBSERVED frames sent in front of RUN's reply, counted from 0: for every call
+ * of a kernel the bytes that it has just written, and where in the layer's output they belong.
  *
  * A model that takes its input row by row has one input, the next row: WRITE puts it in its place, RUN has the model
  * take it and returns how many rows are still expected. After the last one outputs can be read, and the next WRITE
@@ -109,6 +113,9 @@ void platform_call(const struct link_call* call, uint32_t count, struct link_run
 
 /* Answer requests until EXIT. */
 void link_serve(void);
+
+/* Called by a model that is compiled with -DTINYML_OBSERVED. */
+void tinyml_observe(int32_t layer, int32_t output, const void* data, int32_t offset, int32_t size);
 
 /* Tell the host of a fault: registers and status words, at most 16. link_serve may then be called again. */
 void link_fault(const uint32_t* words, uint32_t count);

@@ -8,7 +8,9 @@ from xml.sax.saxutils import escape, quoteattr
 _STYLE = (
     "text{font-family:sans-serif;font-size:11px}"
     ".title{font-size:14px;font-weight:bold}.axis{stroke:#444;fill:none}.grid{stroke:#ddd;fill:none}"
+    ".band{fill:#eee}"
 )
+INK = "#222"  # of text, and of what is drawn on colours that stay in the dark
 
 
 class Drawing:
@@ -34,14 +36,23 @@ class Drawing:
     def text(self, x: float, y: float, content: str, **attributes: str | float) -> None:
         """A line of text; ``anchor`` is start, middle or end."""
         anchor = attributes.pop("anchor", "start")
-        given = _attributes({"x": x, "y": y, "text-anchor": anchor, "fill": "#222", **attributes})
+        own = {} if "fill" in attributes else {"css": "ink", "fill": INK}
+        given = _attributes({"x": x, "y": y, "text-anchor": anchor, **own, **attributes})
         self._elements.append(f"<text{given}>{escape(content)}</text>")
 
     def to_text(self) -> str:
         """The whole file."""
+        background = '<rect width="100%" height="100%" fill="white"/>'
+        return self._element(f"<style>{_STYLE}</style>", background)
+
+    def to_page(self) -> str:
+        """An element for a page of HTML, which has styles for the classes and the background."""
+        return self._element()
+
+    def _element(self, *first: str) -> str:
         size = f'width="{self.width}" height="{self.height}" viewBox="0 0 {self.width} {self.height}"'
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n<style>{_STYLE}</style>\n'
-        return head + '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(self._elements) + "\n</svg>\n"
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+        return "\n".join([head, *first, *self._elements, "</svg>", ""])
 
     def _add(self, element: str, title: str, **attributes: str | float) -> None:
         inside = f"<title>{escape(title)}</title>" if title else ""

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.planner_graphs import Builder
-from tvm_tiny.cli.arena import areas, chart, draw_arena
-from tvm_tiny.cli.front_svg import draw_front
-from tvm_tiny.cli.svg import ticks
 from tvm_tiny.planner import Fusion, Memory, Plan, Window, pareto
+from tvm_tiny.report.arena import areas, chart, draw_arena
+from tvm_tiny.report.front_svg import draw_front
+from tvm_tiny.report.svg import ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -50,7 +50,7 @@ def test_areas_are_the_bytes_in_use(fusion: Fusion) -> None:
 def test_several_memories_have_a_panel_each() -> None:
     memories = ((Memory("dtcm", 2500), Memory("sram", 10**6)),)
     plan = planned("off", memories=memories)
-    root = ET.fromstring(draw_arena(info(plan)))
+    root = ET.fromstring(draw_arena(info(plan)).to_text())
     titles = [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "title"]
     assert [str(t).split(": ")[1].split(",")[0] for t in titles] == ["dtcm", "sram"]
     assert all(
@@ -59,7 +59,7 @@ def test_several_memories_have_a_panel_each() -> None:
 
 
 def test_arena_svg() -> None:
-    root = ET.fromstring(draw_arena(info(planned("columns"))))
+    root = ET.fromstring(draw_arena(info(planned("columns"))).to_text())
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     rects = [r for r in root.iter(f"{SVG}rect") if r.get("width") != "100%"]
     assert len(rects) > 20
@@ -87,7 +87,7 @@ def test_front_svg() -> None:
     graph = b.graph(b.conv(0, 8, Window(3, 1, 1), Window(3, 1, 1), (1, 1)))
     front = [x.to_dict() for x in pareto(graph, effort="fast")]
     plans = {"model": "m", "target": "tinyml/x", "board_ram_bytes": 3000, "fronts": {"resident": front}}
-    root = ET.fromstring(draw_front(plans))
+    root = ET.fromstring(draw_front(plans).to_text())
     titles = [t.text or "" for t in root.iter(f"{SVG}title")]
     assert len(titles) == len(front)
     assert titles[0].startswith(f"{front[0]['ram_bytes']:,} B")

@@ -6,18 +6,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tvm_tiny.cli.svg import Drawing, ticks
+from tvm_tiny.report.svg import Drawing, ticks
 
 _WIDTH, _HEIGHT = 820, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 30, 50, 60
 _COLOURS = ("#1f6fb4", "#d2691e", "#2e8b57")
+_CHOSEN = "#c0392b"
 _SPREAD = 1.02  # of the axis of work, at least: many fronts have one point or hardly any work to spare
 
 
-def draw_front(plans: Mapping[str, Any]) -> str:
-    """SVG of what ``ModelPlans.to_dict`` gives: work to the right, bytes upwards on a logarithmic axis."""
+def draw_front(plans: Mapping[str, Any]) -> Drawing:
+    """What ``ModelPlans.to_dict`` gives: work to the right, bytes upwards on a logarithmic axis.
+
+    "chosen", where it is there, is marked: the plan that a model was compiled with.
+    """
     fronts: Mapping[str, Sequence[Mapping[str, Any]]] = plans["fronts"]
-    points = [p for front in fronts.values() for p in front]
+    chosen: Mapping[str, Any] | None = plans.get("chosen")
+    points = [p for front in fronts.values() for p in front] + ([] if chosen is None else [chosen])
     most = max(_SPREAD, max(1 + p["overhead"] for p in points) * 1.01)
     board: int = plans["board_ram_bytes"]
     high: float = max(p["ram_bytes"] for p in points) * 1.2
@@ -53,7 +58,13 @@ def draw_front(plans: Mapping[str, Any]) -> str:
         _series(drawing, front, colour, x, y, labelled)
         drawing.circle(_WIDTH - 150, _TOP + 4 + 18 * k, 5.0, fill=colour)
         drawing.text(_WIDTH - 138, _TOP + 8 + 18 * k, f"input {name}")
-    return drawing.to_text()
+    if chosen is not None:
+        title = f"this build: {chosen['ram_bytes']:,} B, overhead {chosen['overhead']:.1%}"
+        at = (x(1 + chosen["overhead"]), y(chosen["ram_bytes"]))
+        drawing.circle(*at, 8.0, title, fill="none", stroke=_CHOSEN, stroke_width=2.5)
+        drawing.circle(_WIDTH - 150, _TOP + 4 + 18 * len(fronts), 6.0, fill="none", stroke=_CHOSEN, stroke_width=2.5)
+        drawing.text(_WIDTH - 138, _TOP + 8 + 18 * len(fronts), "this build")
+    return drawing
 
 
 def _series(

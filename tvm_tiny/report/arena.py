@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_tiny.cli.svg import Drawing, ticks
+from tvm_tiny.report.svg import INK, Drawing, ticks
 
 _COLOURS: Mapping[str, tuple[str, str]] = {  # neighbours take turns
     "tensor": ("#7fb2dd", "#a9cbe8"),
@@ -63,8 +63,8 @@ def areas(plan: Mapping[str, Any], memory: str) -> Iterator[Area]:
                     start = k
 
 
-def draw_arena(info: Mapping[str, Any]) -> str:
-    """SVG of a model's arena, one panel per memory: stages to the right, bytes upwards."""
+def draw_arena(info: Mapping[str, Any]) -> Drawing:
+    """A model's arena, one panel per memory: stages to the right, bytes upwards."""
     plan = info["plan"]
     edges = _edges(plan["stages"])
     width = int(edges[-1][-1]) + 30
@@ -72,7 +72,7 @@ def draw_arena(info: Mapping[str, Any]) -> str:
     drawing = Drawing(width, panel * len(plan["memories"]))
     for k, memory in enumerate(plan["memories"]):
         _draw_memory(drawing, info, memory, edges, panel * k + _TOP)
-    return drawing.to_text()
+    return drawing
 
 
 def _edges(stages: Sequence[Mapping[str, Any]]) -> list[list[float]]:
@@ -109,18 +109,20 @@ def _draw_memory(
     for area in areas(plan, memory["name"]):
         block = area.block
         pair = _COLOURS[block["role"]]
-        fill = shades.setdefault((block["role"], block["name"]), pair[len(shades) % 2])
+        before = sum(role == block["role"] for role, _ in shades)
+        fill = shades.setdefault((block["role"], block["name"]), pair[before % 2])
         x0, x1 = edges[area.stage][area.first], edges[area.stage][area.last + 1]
         height = y(area.low) - y(area.high)
         drawing.rect(x0, y(area.high), x1 - x0, height, _title(plan, area), fill=fill, stroke="white", stroke_width=0.4)
         name = block["name"].split("/")[-1]
         room = int((x1 - x0) / 6)
         if room >= 4 and height >= 12:
-            drawing.text(x0 + 3, y(area.high) + height / 2 + 4, name[-room:] if len(name) > room else name)
+            shown = name[-room:] if len(name) > room else name
+            drawing.text(x0 + 3, y(area.high) + height / 2 + 4, shown, fill=INK)
     for k, (stage, spans) in enumerate(zip(plan["stages"], edges, strict=True)):
         operators = stage["operators"]
         drawing.line([(spans[0], top), (spans[0], bottom + 6)], stroke="#888", stroke_width=0.5, fill="none")
-        drawing.rect(spans[0], bottom + 8, spans[-1] - spans[0] - 1, 14, ", ".join(operators), fill="#eee")
+        drawing.rect(spans[0], bottom + 8, spans[-1] - spans[0] - 1, 14, ", ".join(operators), css="band")
         drawing.text((spans[0] + spans[-1]) / 2, bottom + 19, str(k), anchor="middle")
     drawing.line([(_LEFT, top), (_LEFT, bottom), (right, bottom)], css="axis")
     label = "stages, each over its steps; rest the pointer on anything to see what it is"
