@@ -24,7 +24,8 @@ def report(ram: int | None = 1000, instructions: int | None = 5000, code: int = 
         "kind": "tvm-tiny report", "format": 1, "version": "0", "model": "m", "target": "t", "board": "b",
         "ram": {"total_bytes": ram, "arena_bytes": 900, "stack_bytes": ram and ram - 900},
         "flash": {"total_bytes": code + 700, "code_bytes": code, "weights_bytes": 700},
-        "instructions": instructions, "modelled_cycles": None, "executed_macs": 100, "layers": layers, **more,
+        "instructions": instructions, "cycles": None, "modelled_cycles": None, "executed_macs": 100,
+        "layers": layers, **more,
     }  # fmt: skip
 
 

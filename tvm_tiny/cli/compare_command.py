@@ -31,7 +31,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=LIMIT,...",
-        help="of ram, arena, stack, flash, code, weights, instructions, cycles or macs: ram=2%%,code=512",
+        help="ram, arena, stack, flash, code, weights, instructions, cycles, modelled_cycles, macs: ram=2%%,code=512",
     )
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
     parser.set_defaults(run=run)

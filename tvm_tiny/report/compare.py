@@ -22,7 +22,8 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
     "code": ("flash", "code_bytes"),
     "weights": ("flash", "weights_bytes"),
     "instructions": ("instructions",),
-    "cycles": ("modelled_cycles",),
+    "cycles": ("cycles",),
+    "modelled_cycles": ("modelled_cycles",),
     "macs": ("executed_macs",),
 }
 LAYER_VALUES = ("instructions", "modelled_cycles", "executed_macs", "output_bytes", "scratch_bytes", "constants_bytes")

@@ -68,6 +68,8 @@ _TOTALS = (
     "instruction_mix",
     "modelled_cycles",
     "cycle_model",
+    "cycles",
+    "cycle_counter",
     "ram",
     "flash",
 )
