@@ -130,7 +130,7 @@ def test_mobilenet_in_the_ram_of_the_disco_board(
     # Its report, while the model is at hand: small enough to mail, and a browser shows it at once.
     page = tmp_path / "report.html"
     info = model.report()
-    page.write_text(render_html(report_content("default", info, result, front="fast"), info), encoding="utf-8")
+    page.write_text(render_html(report_content("default", info, result), info), encoding="utf-8")
     assert page.stat().st_size < 2_000_000
     with Browser(request.getfixturevalue("chromium"), tmp_path / "profile") as browser:
         browser.show(390, 844)
