@@ -17,7 +17,7 @@ from tests.kernel_library import KernelCall, RowsOf, normalized_call
 from tvm_tiny.ops import make_call
 from tvm_tiny.quant import params as qp
 from tvm_tiny.quant import reference
-from tvm_tiny.schedules import Chooser, Optimize, select
+from tvm_tiny.schedules import Chooser, Decisions, Optimize, select
 from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.targets import CPUS
 
@@ -54,12 +54,16 @@ class KernelCase:
     def expected(self) -> Array:
         return reference.run(self.op, self.params, *self.arrays)
 
-    def kernel_call(self, cpu: str = "cortex-m4", optimize: Optimize = "speed") -> KernelCall:
+    def kernel_call(
+        self, cpu: str = "cortex-m4", optimize: Optimize = "speed", decisions: Decisions | None = None
+    ) -> KernelCall:
         """The call; with a micro-kernel wherever there is one, though so small layers have cheaper general ones."""
         inputs = tuple(self.arrays[i] for i in self.activations)
         output = (self.expected.shape, self.expected.dtype.name)
         with mock.patch.multiple(cost, worth=mock.DEFAULT, worth_dense=mock.DEFAULT):
-            return KernelCall(select(self.call, CPUS[cpu], Chooser(optimize)), inputs, (output,), self.rows_of)
+            return KernelCall(
+                select(self.call, CPUS[cpu], Chooser(optimize, decisions)), inputs, (output,), self.rows_of
+            )
 
 
 def rng_of(name: str) -> np.random.Generator:

@@ -13,6 +13,7 @@ from tvm_tiny.schedules.cortex_m.dsp import depthwise3x3, depthwise_any, depthwi
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function, from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, entry_text
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
+from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3_narrow import NarrowDepthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import Depthwise
 from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 
@@ -28,7 +29,7 @@ class DepthwiseShape:
     before: tuple[int, int]
     zero_point: int
 
-    def header(self, layer: Depthwise | Depthwise3x3) -> NDArray[np.int32]:
+    def header(self, layer: Depthwise | Depthwise3x3 | NarrowDepthwise3x3) -> NDArray[np.int32]:
         """``tinyml_depthwise``."""
         numbers = [*self.input_size, self.channels, self.columns, *self.strides, *self.before]
         numbers += [self.zero_point, layer.strip]

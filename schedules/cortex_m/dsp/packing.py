@@ -78,6 +78,19 @@ def depthwise3x3_constants(weights: NDArray[np.int8], zero_point: int, plan: Lay
     return _records(w, packed.view(np.int32), zero_point, plan)
 
 
+def narrow_constants(weights: NDArray[np.int8], plan: LayerRequantization) -> NDArray[np.int32]:
+    """Constants of ``depthwise3x3_narrow``: int32 [C, 7] of weights [3, 3, C].
+
+    Per channel: multiplier, offset, and halfwords w00 w10 | w01 w11 | w02 w12 | w20 w21 | w21 w22 (row, column), times
+    256 as the offsets are.
+    """
+    w = np.where(plan.constant[None, None, :], 0, weights).astype(np.int64) << plan.scale_bits
+    order = ((0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 0), (2, 1), (2, 1), (2, 2))
+    packed = np.stack([w[at] for at in order], axis=1).astype(np.int16)
+    fixed = np.stack([plan.multipliers, plan.offsets], axis=1).astype(np.int32)
+    return np.concatenate([fixed, np.ascontiguousarray(packed).view(np.int32)], axis=1)
+
+
 def depthwise_constants(weights: NDArray[np.int8], zero_point: int, plan: LayerRequantization) -> NDArray[np.int32]:
     """Constants of ``depthwise.row_function``: int32 [C, record / 4] of weights [KH, KW, C].
 

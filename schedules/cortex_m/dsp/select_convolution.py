@@ -19,6 +19,7 @@ from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
 from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
+from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3_narrow import NarrowDepthwise3x3, narrow_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import COMPACT_COLUMNS, Depthwise, best_tile, possible_tiles
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_part import DepthwiseShape, depthwise_functions
 from tvm_tiny.schedules.cortex_m.dsp.fill import LARGEST_OFFSET, reduction_order
@@ -29,6 +30,7 @@ from tvm_tiny.schedules.cortex_m.dsp.packing import (
     depthwise3x3_constants,
     depthwise_constants,
     gemm_stream,
+    narrow_constants,
 )
 from tvm_tiny.schedules.cortex_m.dsp.planes import CHANNELS
 from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, solve_layer
@@ -47,6 +49,9 @@ _CONV_SHIFTS, _DEPTHWISE_SHIFTS = (12, 8, 16, 4, 20), (8, 12, 4, 16, 20)
 _MOST_BITS_LOST = 5
 """Of multipliers by a smaller shift; further away constants get rare."""
 _LARGEST_SIZE = 2**15 - 1
+
+_WIDEST_ROW = 12
+"""Outputs of a row that are written out as code."""
 
 Form = Literal["3x3", "any", "compact"]
 
@@ -182,7 +187,41 @@ def dsp_depthwise_conv2d(layer: ConvLayer, choose: Chooser, form: Form) -> Kerne
 
 def dsp_depthwise_forms(layer: ConvLayer, choose: Chooser) -> dict[str, Callable[[], Kernel | None]]:
     """Name of a kernel -> what makes it."""
-    return {f"dsp_{form}": partial(dsp_depthwise_conv2d, layer, choose, form) for form in get_args(Form)}
+    forms = {f"dsp_{form}": partial(dsp_depthwise_conv2d, layer, choose, form) for form in get_args(Form)}
+    return {**forms, "dsp_narrow": partial(_narrow_depthwise3x3, layer, choose)}
+
+
+def _narrow_depthwise3x3(layer: ConvLayer, choose: Chooser) -> Kernel | None:
+    """A kernel for this width alone: much code, few instructions. Only on demand, and whole rows only.
+
+    Choices: ``channels`` that are written out.
+    """
+    p, (vertical, horizontal) = layer.params, layer.axes
+    channels, kernel = layer.input_shape[3], (vertical.kernel, horizontal.kernel)
+    if not choose.forced or kernel != (3, 3) or horizontal.stride > 2 or p.dilation != (1, 1) or channels < CHANNELS:
+        return None
+    if horizontal.outputs > _WIDEST_ROW or _too_large(layer) or not _always_inside(layer):
+        return None
+    plan = _solve(layer, layer.weight.reshape(channels, -1), _DEPTHWISE_SHIFTS)
+    if plan is None or plan.form != "positive":
+        return None
+    unroll = choose.pick("channels", (4, 2, 1), 4)
+    row = (horizontal.size, horizontal.outputs, horizontal.stride, horizontal.before)
+    micro = NarrowDepthwise3x3(*row, channels, unroll, plan.shift, plan.low, plan.high, plan.zero_based)
+    if not micro.reachable:
+        return None
+    shape = DepthwiseShape(
+        (vertical.size, horizontal.size),
+        channels,
+        horizontal.outputs,
+        (vertical.stride, horizontal.stride),
+        (vertical.before, horizontal.before),
+        p.input_zero_point,
+    )
+    packed = narrow_constants(layer.weight[..., 0].transpose(1, 2, 0), plan)
+    constants = np.concatenate([shape.header(micro), packed.reshape(-1)])
+    functions = narrow_functions(micro)
+    return _kernel("qdepthwise_conv2d", layer, lambda _: functions, constants, micro.scratch_bytes, whole_rows=True)
 
 
 def _worth_depthwise(layer: ConvLayer, strip: int, tile: int | None) -> bool:
@@ -237,6 +276,8 @@ def _kernel(
     functions: Callable[[bool], tuple[CFunction, ...]],
     constants: NDArray[np.generic],
     scratch: int,
+    *,
+    whole_rows: bool = False,
 ) -> Kernel:
     """The last of ``functions(False)`` as a row kernel, the last of ``functions(True)`` as its form for parts.
 
@@ -256,4 +297,4 @@ def _kernel(
         b.call(made[-1].name, *(address(each, 0) for each in buffers), *numbers)
         return b.finish(name, macs=layer.macs, c_functions=made)
 
-    return with_segment(write)
+    return write(KernelBuilder("row")) if whole_rows else with_segment(write)
