@@ -7,7 +7,7 @@ from unittest import mock
 
 from tvm import relax
 
-from tvm_tiny.schedules import Chooser, ChoiceError, select
+from tvm_tiny.schedules import ChoiceError, Chooser, select
 from tvm_tiny.schedules.choices import KERNEL, Value
 from tvm_tiny.schedules.cortex_m.dsp import cost
 from tvm_tiny.targets import CPUS

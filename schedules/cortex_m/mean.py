@@ -46,7 +46,7 @@ class Mean(CortexMScheduleRule):
         outer = [axis for axis in kept if axis != len(shape) - 1]
 
         if len(shape) == 4 and tuple(p.axes) == (1, 2) and worthwhile(shape):
-            return sum_rows("qmean_rows", shape, -p.input_zero_point * count, requantizer.scalar)
+            return sum_rows("qmean_rows", shape, -p.input_zero_point * count, requantizer.scalar, cpu)
 
         b = KernelBuilder("tensor")
         data = b.input("data", size_of(shape), "int8")

@@ -45,7 +45,7 @@ class Pool2D(CortexMScheduleRule):
             def finish(total: Any) -> Any:
                 return value("tinyml_clamp", value("tinyml_average", total, height * width), p.clamp_min, p.clamp_max)
 
-            return sum_rows(f"{name}_rows", shape, 0, finish)
+            return sum_rows(f"{name}_rows", shape, 0, finish, cpu)
         return with_segment(partial(_write, name, p, shape, (vertical, horizontal)))
 
 

@@ -13,6 +13,7 @@ from tvm_tiny.ops import CFunction
 from tvm_tiny.schedules.cortex_m.dsp.assembly import c_function
 from tvm_tiny.schedules.cortex_m.dsp.fill import Window, fill_function, fixed_fill_function
 from tvm_tiny.schedules.cortex_m.dsp.gemm import GemmTile, gemm_function
+from tvm_tiny.schedules.cortex_m.dsp.gemm5 import PIXELS, gemm5_function
 
 ROW_PARAMETERS = "const int8_t* x, int8_t* out, const int8_t* packed, uint8_t* scratch, int32_t y, int32_t slots"
 """Of a function that makes a row."""
@@ -22,6 +23,9 @@ SEGMENT_PARAMETERS = (
     "int32_t first, int32_t modulus, int32_t outer, int32_t inner, int32_t staged, int32_t line, int32_t new_row"
 )
 """Of a function that makes columns x0 <= x < x1; names as in ``ops.ROW_ADDRESS``."""
+
+USUAL_UNROLL = 8
+"""Groups of a turn up to which only tiles of many pixels are unrolled so far; beyond it all are."""
 
 HIGHEST_KERNEL = 24
 """Rows of taps; pointers to them stand on the stack."""
@@ -123,7 +127,7 @@ def conv_functions(shape: ConvShape, tile: GemmTile, *, segment: bool) -> tuple[
 
     def table(make: Callable[[int], CFunction] | None) -> str:
         entries = []
-        for n in range(1, 5):
+        for n in range(1, PIXELS + 1):
             if make is None or n not in widths:
                 entries.append("NULL")
                 continue
@@ -138,8 +142,9 @@ def conv_functions(shape: ConvShape, tile: GemmTile, *, segment: bool) -> tuple[
         return c_function(f"fill{n}", partial(fill_function, pixels=n, rest=shape.run % 4 != 0))
 
     def product(n: int, *, single: bool) -> CFunction:
-        whole = replace(tile, pixels=n, unroll=tile.unroll if n == 4 else min(4, tile.unroll), single=single)
-        return c_function(f"gemm{n}", partial(gemm_function, tile=whole))
+        unroll = tile.unroll if n >= 4 or tile.unroll > USUAL_UNROLL else min(4, tile.unroll)
+        whole = replace(tile, pixels=n, unroll=unroll, single=single)
+        return c_function(f"gemm{n}", partial(gemm5_function if n == PIXELS else gemm_function, tile=whole))
 
     pairs = partial(product, single=False) if shape.outputs > 1 else None
     single = partial(product, single=True) if shape.outputs % 2 else None

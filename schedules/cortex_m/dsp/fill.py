@@ -43,13 +43,22 @@ def reduction_order(rows: int, run: int) -> list[int]:
     return order + [r * run + i for r in range(rows) for i in range(whole, run)]
 
 
-def _prepare(n: int, store: bool = True) -> list[str]:
-    """Words in r8.. become o in r4.. and e in r8.., stored at r1."""
+def _prepare(n: int) -> list[str]:
+    """Words in r8.. (five: r7..) become o in r4.. and e in their place, stored at r1."""
+    if n == 5:
+        return [line for part in ((7, 8, 9), (10, 11)) for line in _odd_of_five(part)] + ["stmia r1!, {r7-r11}"]
     lines = [f"sxtab16 r{4 + p}, r12, r{8 + p}, ror #8" for p in range(n)]
     lines += [f"and r{8 + p}, r3, r{8 + p}, lsl #8" for p in range(n)]
     lines += [f"ssub16 r{8 + p}, r{8 + p}, r{4 + p}" for p in range(n)]
     registers = [f"r{4 + p}" for p in range(n)] + [f"r{8 + p}" for p in range(n)]
     return lines + [f"stmia r1!, {{{', '.join(registers)}}}"]
+
+
+def _odd_of_five(words: tuple[int, ...]) -> list[str]:
+    lines = [f"sxtab16 r{4 + i}, r12, r{w}, ror #8" for i, w in enumerate(words)]
+    lines += [f"and r{w}, r3, r{w}, lsl #8" for w in words]
+    lines += [f"ssub16 r{w}, r{w}, r{4 + i}" for i, w in enumerate(words)]
+    return [*lines, f"stmia r1!, {{r4-r{3 + len(words)}}}"]
 
 
 def fixed_fill_function(name: str, window: Window) -> str:
@@ -133,21 +142,21 @@ def fill_function(name: str, pixels: int, rest: bool) -> str:
     ----------
     rest : one row of taps, whose last word ``conv->rest_bits`` says is not whole; else rows of whole words
     """
-    n = pixels
-    more = ["[lr, r0]", "[lr, r0, lsl #1]", "[lr, r2]"]
-    others = [f"ldr r{9 + p}, {more[p]}" for p in range(n - 1)]
-    group = [*others, "ldr r8, [lr], #4", *_prepare(n)]
+    n, word = pixels, 7 if pixels == 5 else 8
+    more = ["[lr, r0]", "[lr, r0, lsl #1]", "[lr, r2]", "[lr, r0, lsl #2]"]
+    others = [f"ldr r{word + 1 + p}, {more[p]}" for p in range(n - 1)]
+    group = [*others, f"ldr r{word}, [lr], #4", *_prepare(n)]
     # stack: 0 end of the run, 4 rows, 8 their end, 12 offset, 16 bytes of a run, 20 rest_bits
     body = ["push {r4-r11, lr}", "ldrd r6, r7, [r3, #24]", "ldr r5, [r3, #20]", "mov r4, r2"]
     body += ["add r2, r0, r6, lsl #2", "mov r6, r7", "push {r0, r2, r4, r5, r6}", "sub sp, #4"]
-    body += ["ldr r0, [r3, #16]"] + (["add r2, r0, r0, lsl #1"] if n == 4 else [])
+    body += ["ldr r0, [r3, #16]"] + (["add r2, r0, r0, lsl #1"] if n > 3 else [])
     body += ["mvn r3, #0xff00ff", "mvn r12, #0x7e007e"]
     body += ["1:", "ldr r4, [sp, #4]", "ldr lr, [r4], #4", "str r4, [sp, #4]", "ldrd r5, r6, [sp, #12]"]
     body += ["add lr, lr, r5", "add r5, lr, r6", "str r5, [sp]", "lsls r6, r6, #29", "bmi 3f"]
     body += ["2:", *group, "3:", *group, "ldr r4, [sp]", "cmp lr, r4", "bne.w 2b"]
     if rest:
-        body += ["ldr r4, [sp, #20]", "sub lr, lr, r4, lsr #3", *others, "ldr r8, [lr]"]
-        body += [f"lsr r{8 + p}, r{8 + p}, r4" for p in range(n)] + _prepare(n)
+        body += ["ldr r4, [sp, #20]", "sub lr, lr, r4, lsr #3", *others, f"ldr r{word}, [lr]"]
+        body += [f"lsr r{word + p}, r{word + p}, r4" for p in range(n)] + _prepare(n)
     else:
         body += ["ldrd r4, r5, [sp, #4]", "cmp r4, r5", "bne.w 1b"]
     body += ["add sp, #24", "pop {r4-r11, pc}"]

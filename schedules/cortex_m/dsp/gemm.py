@@ -30,7 +30,7 @@ PARAMETERS = "const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml
 class GemmTile:
     """One tile function: some output channels of ``pixels`` neighbouring output pixels.
 
-    pixels : 1 to 4
+    pixels : 1 to 4; 5 are gemm5's
     unroll : groups per turn of the inner loop, a power of two
     shift, zero_based, signed : see requantization.LayerRequantization
     low, high : clamp, unless ``zero_based``: then ``conv->addend`` has the bytes of ``assembly.from_zero``, both twice
@@ -83,7 +83,7 @@ def gemm_function(name: str, tile: GemmTile) -> str:
     if not tile.single:
         body += ["ldr r0, [sp, #24]", "adds r0, #2", "str r0, [sp, #24]", "ldr r2, [sp, #4]", "cmp r1, r2", "bne.w 1b"]
     body += ["add sp, sp, #28", "pop {r4-r11, pc}"]
-    return naked_function(name, PARAMETERS, body, _twin(tile))
+    return naked_function(name, PARAMETERS, body, twin(tile))
 
 
 def _registers(tile: GemmTile) -> tuple[list[str], list[str], list[list[str]]]:
@@ -152,7 +152,8 @@ def _log(n: int) -> int:
     return n.bit_length() - 1
 
 
-def _twin(tile: GemmTile) -> str:
+def twin(tile: GemmTile) -> str:
+    """Body in C of a tile's function."""
     n, m = tile.pixels, tile.width
     sign, factor = ("k[2 * o + 1]", "k[2 * o]") if tile.signed else ("0", "k[o]")
     limits = (tile.shift, tile.low, tile.high, False)

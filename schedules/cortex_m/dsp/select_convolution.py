@@ -15,9 +15,9 @@ from tvm_tiny.ops import CFunction, Kernel
 from tvm_tiny.schedules.choices import ChoiceError, Chooser, Optimize
 from tvm_tiny.schedules.cortex_m.builder import KernelBuilder, address, with_segment
 from tvm_tiny.schedules.cortex_m.conv_layer import ConvLayer
-from tvm_tiny.schedules.cortex_m.dsp import cost
+from tvm_tiny.schedules.cortex_m.dsp import cost, gemm5
 from tvm_tiny.schedules.cortex_m.dsp.assembly import from_zero
-from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, ConvShape, conv_functions
+from tvm_tiny.schedules.cortex_m.dsp.conv_part import HIGHEST_KERNEL, USUAL_UNROLL, ConvShape, conv_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3 import Depthwise3x3
 from tvm_tiny.schedules.cortex_m.dsp.depthwise3x3_narrow import NarrowDepthwise3x3, narrow_functions
 from tvm_tiny.schedules.cortex_m.dsp.depthwise_any import COMPACT_COLUMNS, Depthwise, best_tile, possible_tiles
@@ -37,7 +37,7 @@ from tvm_tiny.schedules.cortex_m.dsp.requantization import LayerRequantization, 
 
 _PIXELS: dict[Optimize, tuple[int, ...]] = {"speed": (4, 3, 2, 1), "balanced": (4, 3, 2, 1), "size": (2, 1)}
 """Sizes of a tile, best first."""
-_UNROLL: dict[Optimize, int] = {"speed": 8, "balanced": 4, "size": 2}
+_UNROLL: dict[Optimize, int] = {"speed": USUAL_UNROLL, "balanced": 4, "size": 2}
 _UNROLLED = (1, 2, 4, 8, 16)
 _STRIPS: dict[Optimize, tuple[int, ...]] = {"speed": (16, 8), "balanced": (8,), "size": (8,)}
 """Outputs of a depthwise convolution at a time, which all are unrolled."""
@@ -80,6 +80,8 @@ def dsp_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
         n for n in _PIXELS["speed"] if not shape.fixed_fill or (n - 1) * shape.step + shape.run <= LARGEST_OFFSET
     ]
     possible = [n for n in _PIXELS[optimize] if n in reached]
+    if not shape.fixed_fill and horizontal.outputs >= gemm5.PIXELS:
+        reached = [gemm5.PIXELS, *reached]
     if not possible:
         return None
     limit = scratch_limit(math.prod(layer.input_shape[1:]), vertical.outputs * horizontal.outputs * outputs)

@@ -5,6 +5,27 @@ TINYML_INLINE int32_t tinyml_average(int32_t sum, int32_t count) {
     return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
+/* Four channels' values onto sums in halfwords: channels 0 and 2, channels 1 and 3. */
+TINYML_INLINE void tinyml_add_word(int32_t* pairs, const int8_t* x) {
+    const uint32_t even = (uint32_t)pairs[0], odd = (uint32_t)pairs[1];
+#if TINYML_DSP
+    const uint32_t word = tinyml_load_word(x);
+    pairs[0] = (int32_t)tinyml_even_plus(even, word);
+    pairs[1] = (int32_t)tinyml_odd_plus(odd, word);
+#else
+    pairs[0] = (int32_t)tinyml_pair(tinyml_low(even) + x[0], tinyml_high(even) + x[2]);
+    pairs[1] = (int32_t)tinyml_pair(tinyml_low(odd) + x[1], tinyml_high(odd) + x[3]);
+#endif
+}
+
+/* Such sums onto those of four channels. */
+TINYML_INLINE void tinyml_add_pairs(int32_t* sums, const int32_t* pairs) {
+    sums[0] += (int16_t)pairs[0];
+    sums[1] += (int16_t)pairs[1];
+    sums[2] += pairs[0] >> 16;
+    sums[3] += pairs[1] >> 16;
+}
+
 /* ---------------------------------------------------------------- resize */
 
 /*

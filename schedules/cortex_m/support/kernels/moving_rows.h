@@ -110,10 +110,10 @@ TINYML_INLINE int32_t tinyml_inside(int32_t i, int32_t column) {
 typedef void tinyml_fill_tile(const int8_t* const* rows, uint32_t* x, int32_t offset, const tinyml_conv* conv);
 typedef void tinyml_multiply_tile(const int8_t* stream, const uint32_t* x, int8_t* out, const tinyml_conv* conv);
 
-/* The functions for tiles of 1 to 4 outputs: preparing input; all pairs of output channels, an odd last one. */
+/* The functions for tiles of 1 to 5 outputs: preparing input; all pairs of output channels, an odd last one. */
 typedef struct {
-    tinyml_fill_tile* fill[4];
-    tinyml_multiply_tile *pairs[4], *single[4];
+    tinyml_fill_tile* fill[5];
+    tinyml_multiply_tile *pairs[5], *single[5];
 } tinyml_tiles;
 
 /* Outputs of the next tile when so many are left: as even as possible. */
