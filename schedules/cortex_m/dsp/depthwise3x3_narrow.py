@@ -60,6 +60,11 @@ class NarrowDepthwise3x3:
         return (max(self.used, self.columns) - 1) * self.channels <= LARGEST_OFFSET
 
     @property
+    def record(self) -> int:
+        """Bytes of constants per channel."""
+        return 4 * RECORD
+
+    @property
     def strip(self) -> int:
         """Outputs at a time."""
         return self.columns
@@ -188,8 +193,16 @@ def _fill(layer: NarrowDepthwise3x3) -> list[str]:
 def _channel(layer: NarrowDepthwise3x3) -> list[str]:
     """All outputs of a channel; two columns at a time, so that at most two sums are unfinished."""
     lines = ["ldr r5, [sp, #24]", "ldmia.w r5!, {r7, r8, r9, r10, r11, r12, lr}", "str r5, [sp, #24]"]
-    free = ["r5", "r6"]
-    sums: dict[int, str] = {}
+    free, sums = ["r5", "r6"], dict[int, str]()
+    # What ends an output stands between the next one's multiplications, which a Cortex-M7 issues together with it.
+    ends: list[str] = []
+
+    def end(count: int) -> None:
+        for _ in range(min(count, len(ends))):
+            lines.append(ends.pop(0))
+            if lines[-1].startswith("strb"):
+                free.append(lines[-1].split()[1].rstrip(","))
+
     places = _places(layer.used)
     for x in range(0, layer.used, 2):
         words = [p for p in places if p[1] in (x, x + 1)]
@@ -205,14 +218,16 @@ def _channel(layer: NarrowDepthwise3x3) -> list[str]:
             for operation, a, b in products:
                 before = sums.get(output, "r8")
                 if output not in sums:
+                    end(0 if free else len(ends))
                     sums[output] = free.pop(0)
                 lines.append(f"{operation} {sums[output]}, {a}, {b}, {before}")
+                end(1)
             if taps[-1][1] == 2 or x + 2 >= layer.used:
                 acc = sums[output]
-                lines += requantize_lines([acc], "r7", layer.shift, layer.low, layer.high, layer.zero_based)
+                ends += requantize_lines([acc], "r7", layer.shift, layer.low, layer.high, layer.zero_based)
                 # The channel's own byte is counted with the first output.
-                lines += [f"strb {acc}, [r1, #{output * layer.channels - 1}]" if output else f"strb {acc}, [r1], #1"]
-                free.append(acc)
+                ends += [f"strb {acc}, [r1, #{output * layer.channels - 1}]" if output else f"strb {acc}, [r1], #1"]
+    end(len(ends))
     return lines
 
 

@@ -99,18 +99,21 @@ def _registers(tile: GemmTile) -> tuple[list[str], list[str], list[list[str]]]:
 
 
 def _group(tile: GemmTile, x: list[str], w: list[str], acc: list[list[str]]) -> list[str]:
-    n, m, step = tile.pixels, tile.width, len(x)
-    lines = [f"ldmia r1!, {{{', '.join(w)}}}"] if m > 1 else [f"ldr {w[0]}, [r1], #4"]
+    """Four values of each pixel.
+
+    Weights are unpacked one by one where a multiplication without them follows: a Cortex-M7 issues these two together.
+    """
+    n, step = tile.pixels, len(x)
+    lines = [f"ldmia r1!, {{{', '.join(w)}}}"] if len(w) > 1 else [f"ldr {w[0]}, [r1], #4"]
+    unpack = [f"sxtb16 {r}, {r}" for r in w]
     for phase in range(2):
-        if phase:
-            lines += [f"sxtb16 {r}, {r}" for r in w]
         for first in range(0, n, step):
             load = x[: min(step, n - first)]
             lines += [f"ldmia r0!, {{{', '.join(load)}}}"] if len(load) > 1 else [f"ldr {load[0]}, [r0], #4"]
-            for o in range(m):
-                for i, r in enumerate(load):
-                    a = acc[first + i][o]
-                    lines += [f"smlad {a}, {w[o]}, {r}, {a}"]
+            lines += unpack[-1:] if phase and not first else []
+            for o, weight in enumerate(w):
+                lines += unpack[:o] if not phase and first + step >= n else []
+                lines += [f"smlad {acc[first + i][o]}, {weight}, {r}, {acc[first + i][o]}" for i, r in enumerate(load)]
     return lines
 
 
