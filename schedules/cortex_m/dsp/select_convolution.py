@@ -50,7 +50,7 @@ _MOST_BITS_LOST = 5
 """Of multipliers by a smaller shift; further away constants get rare."""
 _LARGEST_SIZE = 2**15 - 1
 
-_WIDEST_ROW = 12
+_WIDEST_ROW = 16
 """Outputs of a row that are written out as code."""
 
 Form = Literal["3x3", "any", "compact"]
@@ -99,7 +99,7 @@ def dsp_conv2d(layer: ConvLayer, choose: Chooser) -> Kernel | None:
     if shape.scratch_bytes > max(limit, default.scratch_bytes):
         raise ChoiceError(f"tiles of {shape.pixels} pixels need {shape.scratch_bytes} bytes of scratch memory")
     default_unroll = _UNROLL[optimize]
-    longest_turn = max(default_unroll, shape.window(1).groups)
+    longest_turn = max(default_unroll, 2 * shape.window(1).groups - 1)
     unroll = choose.pick("unroll", [n for n in _UNROLLED if n <= longest_turn], default_unroll)
     flat = layer.weight.reshape(outputs, -1)[:, reduction_order(vertical.kernel, shape.run)]
     plan = _solve(layer, flat, _CONV_SHIFTS)
