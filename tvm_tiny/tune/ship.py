@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         sessions = args.sessions or Path(temporary)
         searched: dict[str, Records] = {}
-        for board, model in BOARDS.items():
-            if args.boards and board not in args.boards and board != model:
-                continue
+        wanted = args.boards or list(BOARDS)
+        needed = {*wanted, *(BOARDS[board] for board in wanted)}
+        for board, model in ((b, m) for b, m in BOARDS.items() if b in needed):
             seeds = None if board == model else searched[model]
             searched[board] = tune_zoo(board, sessions / board, seeds)
             args.output.mkdir(parents=True, exist_ok=True)
