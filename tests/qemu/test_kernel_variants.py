@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tvm import relax
 
@@ -13,11 +11,12 @@ from tvm_tiny import frontend, pipeline
 from tvm_tiny.ops import is_tinyml_call, op_name
 from tvm_tiny.schedules import KERNEL
 from tvm_tiny.targets import resolve
-from tvm_tiny.tune.image import Candidate, measure
+from tvm_tiny.tune.devices import QemuDevice
+from tvm_tiny.tune.image import Candidate
 
 
 @pytest.mark.qemu
-def test_variants_of_random_layers(tmp_path: Path) -> None:
+def test_variants_of_random_layers() -> None:
     target = resolve("tinyml/qemu-m7")
     model = frontend.load_model(RandomLayers(32, ("conv", "depthwise3x3"), 6).model)
     module, _ = pipeline.lower(model, target, pipeline.Options())
@@ -29,5 +28,5 @@ def test_variants_of_random_layers(tmp_path: Path) -> None:
         for decisions in variants(call, target.cpu.name)
     ]
     assert {"dsp", "dsp_3x3", "dsp_narrow", "general"} <= {c.decisions[KERNEL] for c in candidates}
-    for candidate, result in zip(candidates, measure(candidates, target, tmp_path), strict=True):
+    for candidate, result in zip(candidates, QemuDevice(target).measure(candidates), strict=True):
         assert result.status == "ok", f"{candidate.call.op} {candidate.decisions}: {result}"
