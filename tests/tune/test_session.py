@@ -22,11 +22,12 @@ from tvm_tiny.targets import resolve
 from tvm_tiny.tune import TuneResult, tune
 from tvm_tiny.tune.image import Candidate, Measurement
 from tvm_tiny.tune.log import Entry, MeasurementLog
-from tvm_tiny.tune.session import Limits, Session
+from tvm_tiny.tune.session import Limits, Session, TaskState
 
 
 def _tune(folder: Path, device: FakeDevice, **options: object) -> TuneResult:
-    return tune(demo.TFLITE, BOARD, output=folder, device=device, **options)  # type: ignore[arg-type]
+    chosen = {"objective": "instructions", **options}
+    return tune(demo.TFLITE, BOARD, output=folder, device=device, **chosen)  # type: ignore[arg-type]
 
 
 def _frozen(records: Records) -> list[tuple[str, str, float, float]]:
@@ -65,6 +66,17 @@ def test_candidates_with_wrong_outputs_do_not_count(tmp_path: Path) -> None:
         assert b.best is not None
         assert a.best is not None
         assert b.best >= a.best
+
+
+def test_little_of_the_gain_for_much_code() -> None:
+    state = TaskState(demo_tasks()[0])
+    assert state.choose(0.0) is None
+    state.untuned, state.best, state.best_decisions = 100.0, 80.0, {"a": 1}
+    state.valid = [(100.0, 50, {}), (80.0, 900, {"a": 1}), (81.0, 300, {"a": 2}), (83.0, 100, {"a": 3})]
+    assert state.choose(0.0) == (80.0, {"a": 1})
+    assert state.choose(0.02) == (81.0, {"a": 2})
+    assert state.choose(0.05) == (83.0, {"a": 3})
+    assert state.choose(0.3) == (100.0, {})
 
 
 def test_limits(tmp_path: Path) -> None:

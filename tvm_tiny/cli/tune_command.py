@@ -50,16 +50,18 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--objective",
-        choices=("instructions", "modelled_cycles", "size", "time"),
-        default="instructions",
-        help="what to make small (%(default)s); time needs a board with a clock",
+        choices=("modelled_cycles", "instructions", "size", "time"),
+        help="what to make small: modelled cycles on an emulator, time on a board with a clock, unless said otherwise",
     )
     parser.add_argument(
         "--tasks", action="append", default=[], metavar="PATTERN", help='only these layers, like "qconv2d*k1x1*"'
     )
     parser.add_argument("--list-tasks", action="store_true", help="print the layers that can be tuned, and stop")
     parser.add_argument(
-        "--device", choices=("qemu", "board"), default="qemu", help="what runs candidates (%(default)s)"
+        "--device",
+        choices=("qemu", "board"),
+        default="qemu",
+        help="what runs candidates, also in a farm (%(default)s)",
     )
     parser.add_argument("--port", metavar="PORT", help="serial port of the board; by default the only one there is")
     parser.add_argument(
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from tvm_tiny.cli.tune_svg import draw_progress
 
-    title = f"{args.model.name} for {args.target}: {args.objective.replace('_', ' ')} of the tuned layers"
+    title = f"{args.model.name} for {args.target}: {result.records.objective.replace('_', ' ')} of the tuned layers"
     write_output(args.output / PLOT, draw_progress(title, history, _total(result.states, tuned=False)).encode(), "-o")
     _print(args, result)
     return 0
@@ -128,7 +130,8 @@ def _device(args: argparse.Namespace) -> Iterator[Device]:
     if args.rpc_tracker is not None:
         from tvm_tiny.tune.farm import FarmDevice, parse_tracker
 
-        yield FarmDevice(board, parse_tracker(args.rpc_tracker), args.rpc_key or board.name)
+        tracker, key = parse_tracker(args.rpc_tracker), args.rpc_key or board.name
+        yield FarmDevice(board, tracker, key, has_clock=args.device == "board")
         return
     if args.rpc_key is not None:
         raise OptionError(f"--rpc-key {args.rpc_key}: of which tracker?", hints=["--rpc-tracker HOST:PORT"])

@@ -74,7 +74,7 @@ def tune(
     trials: int | None = None,
     seconds: float | None = None,
     tuner: Tuner = "evolutionary",
-    objective: Objective = "instructions",
+    objective: Objective | None = None,
     tasks: Sequence[str] = (),
     device: Device | None = None,
     quantized_io: bool = False,
@@ -93,7 +93,8 @@ def tune(
     trials, seconds : when to end; by default when every space is through
     tuner : "evolutionary" is MetaSchedule's search with a model of cost (spaces of a few dozen are measured whole),
         "random", or "gridsearch" for all candidates in order
-    objective : what to make small; "time" needs a board with a clock
+    objective : what to make small; by default "time" where the device has a clock, else "modelled_cycles": kernels with
+        the fewest instructions may move more words in each, which takes longer
     tasks : patterns like "qconv2d*k1x1*"; by default all
     device : what measures; by default the emulated board
     on_progress : called after every image
@@ -102,12 +103,13 @@ def tune(
     ------
     TvmTinyError : with what went wrong and what to try
     """
+    device = device or QemuDevice(resolve(target))
+    objective = objective or ("time" if device.has_clock else "modelled_cycles")
     for name, value, known in (("tuner", tuner, TUNERS), ("objective", objective, OBJECTIVES)):
         if value not in known:
             raise OptionError(f"--{name} {value!r} is unknown", hints=[f"choose one of {', '.join(known)}"])
     if trials is not None and trials < 1:
         raise OptionError(f"--trials {trials}: expected at least 1")
-    device = device or QemuDevice(resolve(target))
     if objective == "time" and not device.has_clock:
         raise OptionError(
             f"--objective time: device '{device.name}' has no clock",

@@ -110,14 +110,17 @@ class FarmDevice:
     ----------
     tracker : host and port
     timeout_s : longest wait for a free device
+    has_clock : the devices are boards
     """
 
-    name, has_clock = "farm", True
+    name = "farm"
 
-    def __init__(self, board: Board, tracker: tuple[str, int], key: str, timeout_s: int = 120) -> None:
+    def __init__(
+        self, board: Board, tracker: tuple[str, int], key: str, timeout_s: int = 120, *, has_clock: bool = False
+    ) -> None:
         from tvm import rpc
 
-        self._board, self._key, self._timeout_s = board, key, timeout_s
+        self._board, self._key, self._timeout_s, self.has_clock = board, key, timeout_s, has_clock
         try:
             # TVM's client tries for a minute and leaves sockets open.
             socket.create_connection(tracker, timeout=10).close()

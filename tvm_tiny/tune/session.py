@@ -33,8 +33,8 @@ SMALL = 48
 
 Tuner = Literal["evolutionary", "random", "gridsearch"]
 TUNERS: tuple[Tuner, ...] = ("evolutionary", "random", "gridsearch")
-Objective = Literal["instructions", "modelled_cycles", "size", "time"]
-OBJECTIVES: tuple[Objective, ...] = ("instructions", "modelled_cycles", "size", "time")
+Objective = Literal["modelled_cycles", "instructions", "size", "time"]
+OBJECTIVES: tuple[Objective, ...] = ("modelled_cycles", "instructions", "size", "time")
 
 Decided = dict[str, schedules.Value]
 
@@ -45,6 +45,7 @@ class TaskState:
 
     untuned, best : cost by the objective; of the defaults, and the least so far
     measured : candidates, those of earlier sessions that were asked for again included
+    valid : cost, bytes of code and decisions of each candidate that counts
     """
 
     task: TuningTask
@@ -54,16 +55,36 @@ class TaskState:
     measured: int = 0
     invalid: int = 0
     finished: bool = False
+    valid: list[tuple[float, int, Decided]] = field(default_factory=list)
 
     @property
     def gain(self) -> float:
         """Part of the untuned cost that is saved."""
         return 0.0 if not self.untuned or self.best is None else 1.0 - self.best / self.untuned
 
+    def choose(self, slack: float) -> tuple[float, Decided] | None:
+        """Cost and decisions to record; no decisions where the defaults will do.
+
+        Parameters
+        ----------
+        slack : of candidates that cost at most so much more than the best one, the one with the least code is taken,
+            the defaults before all others
+        """
+        if self.untuned is None or self.best is None:
+            return None
+        enough = self.best * (1.0 + max(slack, WORTH))
+        if self.untuned <= enough:
+            return self.untuned, {}
+        if slack == 0.0:
+            return self.best, self.best_decisions
+        cost, _, decisions = min((v for v in self.valid if v[0] <= enough), key=lambda v: (v[1], v[0]))
+        return cost, decisions
+
     @property
     def worth_it(self) -> bool:
         """Whether it is more than the kernel's place in the image."""
-        return self.gain > WORTH
+        chosen = self.choose(0.0)
+        return chosen is not None and bool(chosen[1])
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,7 @@ class Session:
     Parameters
     ----------
     folder : log, records and MetaSchedule's database
+    slack : as for ``TaskState.choose``
     on_progress : called after every image with all states and the seconds that are left, None without a limit
     """
 
@@ -91,7 +113,8 @@ class Session:
         folder: Path,
         *,
         tuner: Tuner = "evolutionary",
-        objective: Objective = "instructions",
+        objective: Objective = "modelled_cycles",
+        slack: float = 0.0,
         limits: Limits = Limits(),  # immutable
         seed: int = 0,
         on_progress: Callable[[Sequence[TaskState], float | None], None] | None = None,
@@ -100,6 +123,7 @@ class Session:
         self._board, self._device, self._folder = board, device, folder
         self._tuner, self._objective, self._limits, self._seed = tuner, objective, limits, seed
         self._on_progress = on_progress
+        self._slack = slack
         self.measured_now = 0
         self._asked = 0
 
@@ -129,11 +153,9 @@ class Session:
         """The best of each task that was measured; decisions are empty where nothing beat the defaults."""
         entries = []
         for state in self.states:
-            if state.untuned is None or state.best is None:
-                continue
-            decisions = state.best_decisions if state.worth_it else {}
-            cost = state.best if state.worth_it else state.untuned
-            entries.append(Record(state.task.task, decisions, cost, state.untuned))
+            chosen = state.choose(self._slack)
+            if chosen is not None and state.untuned is not None:
+                entries.append(Record(state.task.task, chosen[1], chosen[0], state.untuned))
         name = str(self._folder / RECORDS_FILE)
         return Records(name, self._board.cpu.name, fingerprint(), self._objective, tuple(entries))
 
@@ -184,11 +206,12 @@ class Session:
         self, state: TaskState, decisions: Sequence[Decided], found: Sequence[Measurement]
     ) -> list[float | None]:
         costs = [cost_of(m, self._objective) for m in found]
-        for d, cost in zip(decisions, costs, strict=True):
+        for d, m, cost in zip(decisions, found, costs, strict=True):
             state.measured += 1
             if cost is None:
                 state.invalid += 1
                 continue
+            state.valid.append((cost, m.code_bytes or 0, dict(d)))
             if d == state.task.default:
                 state.untuned = cost
             # A cycle more or less is where an image lies, not what is in it.
