@@ -25,7 +25,7 @@ BOARDS = {"qemu-m7": "qemu-m7", "qemu-m4": "qemu-m7", "qemu-m33": "qemu-m7", "qe
 """Board -> the board whose search it goes by."""
 
 
-SLACK = 0.025
+SLACK = 0.05
 """For a little of the gain a record may cost a lot of code: of kernels nearly as fast the smallest is taken."""
 
 
