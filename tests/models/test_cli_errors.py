@@ -205,7 +205,7 @@ def test_a_missing_tool(
     programs = tmp_path / "bin"
     programs.mkdir()
     for folder in os.environ["PATH"].split(os.pathsep):
-        for name in ("gcc", "cc", "clang", "as", "ld", "arm-none-eabi-gcc", "qemu-system-arm"):
+        for name in ("gcc", "cc", "clang", "as", "ld", "arm-none-eabi-gcc", "arm-none-eabi-objcopy", "qemu-system-arm"):
             found = shutil.which(name, path=folder)
             if found and name not in missing and not (programs / name).exists():
                 (programs / name).symlink_to(found)

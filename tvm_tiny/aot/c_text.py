@@ -99,12 +99,18 @@ def _mention_unused(params: str, body: str) -> str:
 
 
 def _mention_unread(body: str) -> str:
-    """The same for local arrays that are only written: places in an image that every window of a layer misses."""
+    """The same for local arrays that are only written, places in an image that every window of a layer misses, and for
+    common subexpressions that a later simplification left without a use."""
     for name in re.findall(r"^ +\w+ (\w+)\[\d+\];$", body, re.MULTILINE):
         written = re.findall(rf"^ *{name}\[\w+\] = ", body, re.MULTILINE)
         if len(re.findall(rf"\b{name}\b", body)) == len(written) + 1:
             body = re.sub(rf"(?<= {name}\[)(\d+\];)$", rf"\1\n  (void){name};", body, count=1, flags=re.MULTILINE)
-    return body
+    return _mention_unread_scalars(body)
+
+
+def _mention_unread_scalars(body: str) -> str:
+    """Common subexpressions have such names, the same one in several scopes: who reads which would take a parser."""
+    return re.sub(r"^( +)(\w+ (v__\w+) = .*;)$", r"\1\2\n\1(void)\3;", body, flags=re.MULTILINE)
 
 
 def _drop_parameters(text: str, names: Iterable[str]) -> str:
