@@ -58,8 +58,8 @@ def chromium() -> str:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = next((found for found in map(shutil.which, names) if found), None)
     if path is None:
-        pytest.skip("chromium is not installed")
-    return path
+        _missing("chromium")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -265,5 +264,5 @@ def describe(state: TaskState) -> dict[str, Any]:
         "invalid": state.invalid,
         "untuned": state.untuned,
         "best": state.best,
-        "decisions": json.loads(json.dumps(state.best_decisions)),
+        "decisions": dict(state.best_decisions),
     }
