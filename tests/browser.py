@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import subprocess
 import time
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ _FLAGS = (
     "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND",  # nothing on a page may need the network
 )
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Browser:
         )
         os.close(to_browser)
         os.close(from_browser)
-        self._commands, self._answers = os.fdopen(commands, "wb", 0), os.fdopen(answers, "rb")
+        self._commands, self._answers, self._read = os.fdopen(commands, "wb", 0), answers, b""
         self._session: str | None = None
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -72,7 +74,7 @@ class Browser:
         self._process.kill()
         self._process.wait()
         self._commands.close()
-        self._answers.close()
+        os.close(self._answers)
 
     def show(self, width: int, height: int, *, dark: bool = False, scale: float = 1) -> None:
         """Size of the window, and whether the user wants it dark."""
@@ -119,10 +121,12 @@ class Browser:
             self._events.append(answer)
 
     def _receive(self) -> dict[str, Any]:
-        message = bytearray()
-        while (byte := self._answers.read(1)) != b"\0":
-            assert byte, "the browser is gone"
-            message += byte
+        while b"\0" not in self._read:
+            assert select.select([self._answers], [], [], _TIMEOUT_S)[0], "the browser does not answer"
+            data = os.read(self._answers, 1 << 16)
+            assert data, "the browser is gone"
+            self._read += data
+        message, _, self._read = self._read.partition(b"\0")
         return dict(json.loads(message))
 
 

@@ -125,6 +125,7 @@ def _state(pid: int) -> str:
 
 def _qmp(folder: Path, command: str) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
         connection.connect(str(folder / "qmp"))
         with connection.makefile("rw") as file:
             file.readline()

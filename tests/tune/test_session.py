@@ -168,6 +168,7 @@ def test_killed_sessions_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None
             child.kill()
         if child.returncode == 0:
             break
+        assert child.returncode == -signal.SIGKILL
     assert kills == 2
     ran = Counter(note.read_text().splitlines())
     log = (folder / "measurements.jsonl").read_text().splitlines()

@@ -118,13 +118,11 @@ class FarmDevice:
     def __init__(
         self, board: Board, tracker: tuple[str, int], key: str, timeout_s: int = 120, *, has_clock: bool = False
     ) -> None:
-        from tvm import rpc
-
         self._board, self._key, self._timeout_s, self.has_clock = board, key, timeout_s, has_clock
         try:
             # TVM's client tries for a minute and leaves sockets open.
             socket.create_connection(tracker, timeout=10).close()
-            self._session = rpc.connect_tracker(*tracker)
+            self._session = _connect(tracker, timeout_s)
         except (OSError, RuntimeError) as e:
             raise OptionError(
                 f"--rpc-tracker {tracker[0]}:{tracker[1]}: no tracker answers there ({e})",
@@ -132,6 +130,8 @@ class FarmDevice:
             ) from e
         # Kernels are made one after the other, while others run.
         self._making = threading.Lock()
+        # One connection to the tracker: two questions at a time would get each other's answers.
+        self._asking = threading.Lock()
 
     def servers(self) -> int:
         """How many devices there are."""
@@ -159,7 +159,8 @@ class FarmDevice:
         np.savez(buffer, **image.inputs)  # type: ignore[arg-type]  # names are no options of savez
         self._making.release()
         try:
-            remote = self._session.request(self._key, session_timeout=self._timeout_s)
+            with self._asking:
+                remote = self._session.request(self._key, session_timeout=self._timeout_s, max_retry=2)
             answer = json.loads(bytes(remote.get_function(FUNCTION)(archive, buffer.getvalue())))
         except RuntimeError as e:
             raise RunError(f"a device of the farm went away: {str(e).strip().splitlines()[-1]}") from e
@@ -169,6 +170,24 @@ class FarmDevice:
             raise getattr(errors, answer["error"], RunError)(answer["message"], hints=answer["hints"])
         outputs = {name: np.array(values, dtype=dtype) for name, (dtype, values) in answer["outputs"].items()}
         return ImageRun(outputs, [LayerCost(**c) for c in answer["costs"]], answer["sizes"])
+
+
+def _connect(tracker: tuple[str, int], timeout_s: float) -> Any:
+    """A ``tvm.rpc.TrackerSession`` that does not wait for ever: a tracker answers only when a device is free.
+
+    Parameters
+    ----------
+    tracker : host and port
+    timeout_s : longest wait for an answer
+    """
+    from tvm import rpc
+
+    class Tracker(rpc.TrackerSession):  # type: ignore[misc]  # TVM has no types
+        def _connect(self) -> None:
+            super()._connect()
+            self._sock.settimeout(timeout_s)
+
+    return Tracker(tracker)
 
 
 def parse_tracker(text: str) -> tuple[str, int]:
