@@ -1,4 +1,4 @@
-"""The models of ../shared reproduce TFLite Micro's outputs to the last bit, on the host and on emulated cores."""
+"""The models of ../shared reproduce TFLite Micro's outputs to the last bit on the host; cores are in tests/qemu."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.measure import run_model
 
 MODELS = ("ad01_int8", "kws_int8", "resnet8_int8", "vww96_int8", "mcunet_vww", "mobilenet_v2_224_int8")
-# Every model on M4 and M7; the other cores differ in compiler flags and in what the kernels may use.
-QEMU = [(m, b) for b in ("qemu-m4", "qemu-m7") for m in MODELS]
-QEMU += [(m, b) for b in ("qemu-m3", "qemu-m33", "qemu-m55") for m in ("kws_int8", "vww96_int8")]
 
 
 def compiled(path: Path, board: str, **options: bool) -> CompiledModel:
@@ -29,16 +26,6 @@ def test_native(model: str, shared_file: Callable[[str], Path], tmp_path: Path) 
     for i, (given, expected) in enumerate(zip(vectors["inputs"], vectors["outputs"], strict=True)):
         (got,) = library.run("default", [given])
         np.testing.assert_array_equal(got, expected, err_msg=f"{model}, vector {i}", strict=True)
-
-
-@pytest.mark.qemu
-@pytest.mark.parametrize(("model", "board"), QEMU)
-def test_qemu(model: str, board: str, shared_file: Callable[[str], Path], tmp_path: Path) -> None:
-    vectors = np.load(shared_file(f"vectors/{model}.npz"))
-    archive = compiled(shared_file(f"models/{model}.tflite"), board).export(tmp_path / "model.tar")
-    result = run_model(archive, device="qemu", inputs={"inputs": vectors["inputs"]})
-    (got,) = result.outputs.values()
-    np.testing.assert_array_equal(got, vectors["outputs"], strict=True)
 
 
 def test_quantized_io_gives_the_same_floats(shared_file: Callable[[str], Path], tmp_path: Path) -> None:

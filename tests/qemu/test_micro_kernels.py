@@ -22,6 +22,8 @@ from tvm_tiny.schedules.cortex_m.dsp.conv_part import ROW_PARAMETERS
 from tvm_tiny.targets import Cpu
 
 LAYERS = 24
+# Inputs and outputs lie elsewhere, layers run one after the other: there is next to nothing to place.
+PLAIN: dict[str, Any] = {"fusion": "off", "caller_io": True}
 BOARDS = ("qemu-m4", "qemu-m7", "qemu-m33", "qemu-m55")
 
 
@@ -35,7 +37,7 @@ def test_two_pixels_in_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     inputs = network.inputs()
 
     def run(name: str) -> RunResult:
-        archive = compile_model(network.model, "tinyml/rp2040", name=name).export(tmp_path / f"{name}.tar")
+        archive = compile_model(network.model, "tinyml/rp2040", name=name, **PLAIN).export(tmp_path / f"{name}.tar")
         return run_model(archive, device="qemu", inputs=inputs)
 
     with monkeypatch.context() as always:
@@ -64,10 +66,10 @@ def test_random_layers(seed: int, board: str, tmp_path: Path, monkeypatch: pytes
     inputs = network.inputs()
 
     def run(name: str) -> tuple[CompiledModel, RunResult]:
-        model = compile_model(network.model, f"tinyml/{board}", name=name, optimize=optimize)
+        model = compile_model(network.model, f"tinyml/{board}", name=name, optimize=optimize, **PLAIN)
         return model, run_model(model.export(tmp_path / f"{name}.tar"), device="qemu", inputs=inputs)
 
-    chosen = compile_model(network.model, f"tinyml/{board}", optimize=optimize)
+    chosen = compile_model(network.model, f"tinyml/{board}", optimize=optimize, **PLAIN)
     with monkeypatch.context() as always:
         for question in ("worth", "worth_dense"):
             always.setattr(cost, question, lambda *_: True)
@@ -127,7 +129,7 @@ def _in_parts(layer: ConvLayer, part: str) -> CFunction:
 def test_parts_of_rows(seed: int, board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = RandomLayers(seed, KINDS, LAYERS)
     inputs = network.inputs()
-    rows = compile_model(network.model, f"tinyml/{board}", name="rows")
+    rows = compile_model(network.model, f"tinyml/{board}", name="rows", **PLAIN)
     expected = run_model(rows.export(tmp_path / "rows.tar"), device="qemu", inputs=inputs)
     make_kernel = select_convolution._kernel
 
@@ -136,7 +138,7 @@ def test_parts_of_rows(seed: int, board: str, tmp_path: Path, monkeypatch: pytes
         return make_kernel(name, layer, lambda _: (*parts, _in_parts(layer, parts[-1].name)), *rest)
 
     monkeypatch.setattr(select_convolution, "_kernel", in_parts)
-    parts = compile_model(network.model, f"tinyml/{board}", name="parts")
+    parts = compile_model(network.model, f"tinyml/{board}", name="parts", **PLAIN)
     assert "tinyml_in_parts" in parts.files["codegen/host/src/default_lib0.c"].decode()
     got = run_model(parts.export(tmp_path / "parts.tar"), device="qemu", inputs=inputs)
     for name, row in expected.outputs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def tracker() -> Iterator[tuple[str, int]]:
 
 def test_two_servers_share_the_work(tracker: tuple[str, int], tmp_path: Path) -> None:
     farm = FarmDevice(resolve(BOARD), tracker, BOARD)
+    deadline = time.monotonic() + 60
+    while farm.servers() < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert farm.servers() == 2
     task = demo_tasks()[0]
     candidates = [Candidate(task.call, d) for d in (dict(task.default), {KERNEL: "general"}, {KERNEL: "no such"})]

@@ -182,7 +182,7 @@ def _connect(tracker: tuple[str, int], timeout_s: float) -> Any:
     """
     from tvm import rpc
 
-    class Tracker(rpc.TrackerSession):  # type: ignore[misc]  # TVM has no types
+    class Tracker(rpc.TrackerSession):
         def _connect(self) -> None:
             super()._connect()
             self._sock.settimeout(timeout_s)
