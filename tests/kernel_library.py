@@ -15,7 +15,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax, tirx
 
-from tests.native import host_compiler
+from tests.native import host_compiler, sanitizers
 from tvm_tiny.aot.c_text import generate_functions, guarded_text
 from tvm_tiny.ops import Function, Kernel, TirProgram
 from tvm_tiny.passes.lower_tir import lower_tir
@@ -142,8 +142,9 @@ class KernelLibrary:
     def __init__(self, calls: Sequence[KernelCall], folder: Path) -> None:
         source, library = folder / "kernels.c", folder / "kernels.so"
         source.write_text(c_source([call.kernel for call in calls]))
-        options = [*FLAGS, "-fPIC", "-shared", f"-I{support_folder()}"]
-        run_tool([host_compiler(), *options, str(source), "-o", str(library), "-lm"])
+        compiler = host_compiler()
+        options = [*FLAGS, *sanitizers(compiler), "-fPIC", "-shared", f"-I{support_folder()}"]
+        run_tool([compiler, *options, str(source), "-o", str(library), "-lm"])
         self._library = ctypes.CDLL(str(library))
         self._calls = calls
 

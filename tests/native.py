@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from tvm_tiny.compiler import CompiledModel
 from tvm_tiny.measure.tensors import split_rows
 
 FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-shared")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+"""Of gcc; `make test-sanitized` compiles everything that runs in the tests' own process so."""
+SANITIZED = bool(os.environ.get("TVM_TINY_SANITIZE"))
 
 
 def host_compiler() -> str:
@@ -31,6 +35,11 @@ def host_compiler() -> str:
     return compiler
 
 
+def sanitizers(compiler: str) -> tuple[str, ...]:
+    """Flags for a library of the tests' process: the run-time library that is preloaded is gcc's."""
+    return SANITIZERS if SANITIZED and Path(compiler).name in ("gcc", "g++") else ()
+
+
 def build_library(models: Sequence[CompiledModel], folder: Path, *, flags: Sequence[str] = FLAGS) -> NativeLibrary:
     """Compile the sources of ``models`` (distinct module names) into one shared library in ``folder``."""
     sources = []
@@ -42,7 +51,8 @@ def build_library(models: Sequence[CompiledModel], folder: Path, *, flags: Seque
                 if path.endswith(".c"):
                     sources.append(str(file))
     library = folder / "models.so"
-    command = [host_compiler(), *flags, f"-I{folder}", *sources, "-o", str(library), "-lm"]
+    compiler = host_compiler()
+    command = [compiler, *flags, *sanitizers(compiler), f"-I{folder}", *sources, "-o", str(library), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return NativeLibrary(ctypes.CDLL(str(library)), {m.module_name: m for m in models})
@@ -75,7 +85,8 @@ class NativeLibrary:
     def _run(self, module_name: str, info: dict[str, Any], given: list[NDArray[Any]]) -> list[bytes]:
         sources = [_Guarded(t["size_bytes"], x.tobytes()) for t, x in zip(info["inputs"], given, strict=True)]
         results = [_Guarded(t["size_bytes"]) for t in info["outputs"]]
-        status = self._library[f"tvmgen_{module_name}_run"](_struct(sources), _struct(results))
+        with _sealed(*sources, *results):
+            status = self._library[f"tvmgen_{module_name}_run"](_struct(sources), _struct(results))
         assert status == 0
         for source, x in zip(sources, given, strict=True):
             assert source.content() == x.tobytes(), "an input was overwritten"
@@ -97,7 +108,8 @@ class NativeLibrary:
             if y % 2:
                 address = self.row_buffer(module_name)
                 ctypes.memmove(address, content, len(content))
-            assert self.push(module_name, address) == len(rows) - 1 - y
+            with _sealed(row):
+                assert self.push(module_name, address) == len(rows) - 1 - y
             assert row.content() == content, "a row was overwritten"
         return self.outputs(module_name)
 
@@ -149,12 +161,30 @@ class _Guarded:
     def address(self) -> int:
         return ctypes.addressof(self._memory) + self._start + len(self._ZONE)
 
+    def seal(self, closed: bool) -> None:
+        """Have AddressSanitizer stop at the first access to a zone, reads included, or let them be looked at again."""
+        change = ctypes.CDLL(None)["__asan_poison_memory_region" if closed else "__asan_unpoison_memory_region"]
+        zone = len(self._ZONE)
+        for start in (self.address - zone, self.address + self._size):
+            change(ctypes.c_void_p(start), ctypes.c_size_t(zone))
+
     def content(self) -> bytes:
         raw = self._memory.raw[self._start :]
         zone = len(self._ZONE)
         assert raw[:zone] == self._ZONE, "bytes in front of a buffer were overwritten"
         assert raw[zone + self._size : zone + self._size + zone] == self._ZONE, "bytes behind a buffer were overwritten"
         return raw[zone : zone + self._size]
+
+
+@contextlib.contextmanager
+def _sealed(*buffers: _Guarded) -> Iterator[None]:
+    """With sanitizers, buffers have exactly their size."""
+    guarded = buffers if SANITIZED else ()
+    for buffer in guarded:
+        buffer.seal(True)
+    yield
+    for buffer in guarded:
+        buffer.seal(False)
 
 
 def _struct(buffers: Sequence[_Guarded]) -> Any:

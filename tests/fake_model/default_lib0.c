@@ -9,7 +9,7 @@
 #define FAKE_ARENA_BYTES TVMGEN_DEFAULT_WORKSPACE_SIZE
 #endif
 
-enum { FAULT = 120, HANG = 121, OVERFLOW = 122, STATUS = 123, UNALIGNED = 124, STACK = 125, OUTSIDE = 126 };
+enum { FAULT = 120, HANG = 121, OVERFLOW = 122, STATUS = 123, UNALIGNED = 124, STACK = 125, OUTSIDE = 126, STORE = 127 };
 
 extern const int8_t fake_weights[64];
 static uint8_t tvmgen_default_workspace[FAKE_ARENA_BYTES] __attribute__((aligned(8)));
@@ -44,6 +44,12 @@ __attribute__((noipa)) static int32_t misbehave(int kind, uint8_t* bytes) {
   }
   if (kind == OUTSIDE) {
     bytes[5] = 1; /* an input */
+    return 0;
+  }
+  if (kind == STORE) { /* where the input says */
+    uint32_t address;
+    memcpy(&address, bytes + 4, 4);
+    *(volatile uint8_t*)(uintptr_t)address = 1;
     return 0;
   }
   return (int32_t)fake_recurse(3) & 0;

@@ -63,8 +63,8 @@ def test_a_fault_is_reported_with_registers_and_functions(board: str, fake_proje
         inference(fake_project(board), FAULT)
     registers = caught.value.fault.registers
     assert {"PC", "LR", "R0", "R1", "R2", "R3", "R12", "xPSR", "SP", "CFSR", "HFSR", "BFAR"} <= registers.keys()
-    assert "precise data bus error" in caught.value.fault.reasons
-    assert registers["BFAR"] == 0xF0000000
+    assert caught.value.fault.reasons == ("data access violation", "at f0000000")
+    assert registers["MMFAR"] == 0xF0000000
     assert 0x1234 in registers.values()
 
 

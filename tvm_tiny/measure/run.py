@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tvm_tiny.targets import FlashTiming
 
 DEVICES = ("native", "qemu", "board", "micro")
 _FIRMWARE = Path("build", "firmware.elf")
+# Of all models in the firmware. Outputs in the arena have no symbol of their own.
+_WRITTEN = re.compile(r"tvmgen_\w+_(workspace(_\w+)?|rows_taken)|model_output_\d+")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def run_model(
     project_dir : where the project is made and kept, but for "micro"; by default it is a temporary one
     project_options : options of the platform, for every step that takes them
     run_timeout_s : longest time for one inference
-    check_stores : on QEMU, raise when the model writes anywhere but to its outputs, static data and stack
+    check_stores : on QEMU, raise when the model writes anywhere but to its arenas, outputs, variables and stack
     on_progress : called with (inferences done, of how many)
 
     Raises
@@ -204,13 +207,7 @@ class _Runner:
             return None
         allowed = []
         if self._check_stores:
-            names = [".model_stack", ".model_data", ".model_bss"]
-            names += [name for name in firmware.sections if name.startswith(".model_memory_")]
-            allowed = [(s.address, s.end) for s in map(firmware.section, names)]
-            # In the arena they are static data.
-            names = [f"model_output_{i}" for i in range(len(self._info["outputs"]))]
-            outputs = [firmware.symbols[name] for name in names if name in firmware.symbols]
-            allowed += [(symbol.address, symbol.address + symbol.size_bytes) for symbol in outputs]
+            allowed = _may_be_written(firmware)
         layers = len(self._info["layers"])
         rows = None if self._stream is None else int(self._stream["rows"])
         timing, regions = self._flash_timing(), self._board["regions"]
@@ -251,6 +248,7 @@ class _Runner:
             return make_report(self._info, self._project.info().platform_name, ram, flash, None)
         if counts is None:
             stack_bytes = max(s.stack_bytes or 0 for s in stats)
+            self._raise_for_full_stack(stack_bytes)
             ram, flash = account(self._firmware, self._module, self._info, stack_bytes)
             cycles = [s.cycles for s in stats if s.cycles is not None]
             counter = session.info.counter
@@ -259,15 +257,40 @@ class _Runner:
         # Painting sees what was written, the counter where the stack pointer was; a report gives the larger.
         top = self._firmware.address("model_stack_top")
         depths = [s.stack_bytes or 0 for s in stats] + [top - c.lowest_sp for c in counts if c.lowest_sp is not None]
+        self._raise_for_full_stack(max(depths))
         ram, flash = account(self._firmware, self._module, self._info, max(depths))
         model = cycle_model(self._board["cpu"], self._flash_timing())
         return make_report(self._info, self._board["name"], ram, flash, counts, model)
+
+    def _raise_for_full_stack(self, stack_bytes: int) -> None:
+        """The last words of the stack are a canary: painted, and never written while there is room."""
+        size = 0 if self._firmware is None else self._firmware.section(".model_stack").size_bytes
+        if size and stack_bytes >= size:
+            raise RunError(
+                f"the model used all {size:,} bytes of its stack, and perhaps more",
+                hints=["more stack: --project-option stack_bytes=N"],
+            )
 
     def _raise_for_bad_stores(self, counts: Sequence[RunCounts]) -> None:
         found = dict.fromkeys(store for run in counts for store in run.bad_stores)
         if found and self._firmware is not None:
             lines = [f"\n  {self._firmware.describe(pc)} writes to {address:08x}" for pc, address in found]
-            raise RunError("the model writes outside its outputs, static data and stack:" + "".join(lines[:10]))
+            raise RunError("the model writes outside its arenas, outputs, variables and stack:" + "".join(lines[:10]))
+
+
+def _may_be_written(firmware: Firmware) -> list[tuple[int, int]]:
+    """(first address, end) of stack, arenas, outputs, row counters of streamed inputs, and initialized variables.
+
+    Arenas to the byte: not what is between them, nor weights in RAM, nor inputs of the caller.
+    """
+    weights_end = firmware.symbols.get("model_ram_weights_end")
+    stack, data = firmware.section(".model_stack"), firmware.section(".model_data")
+    places = [s for name, s in firmware.symbols.items() if _WRITTEN.fullmatch(name)]
+    return [
+        (stack.address, stack.end),
+        (data.address if weights_end is None else weights_end.address, data.end),
+        *((s.address, s.address + s.size_bytes) for s in places),
+    ]
 
 
 def _archive_hash(archive: Path) -> int | None:

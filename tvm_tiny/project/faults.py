@@ -28,6 +28,8 @@ _CFSR_BITS = {
     24: "unaligned access",
     25: "division by zero",
 }
+# Which register holds the address that was accessed.
+_ADDRESS_BITS = {7: "MMFAR", 15: "BFAR"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ def parse_fault(payload: bytes) -> Fault:
     registers = dict(zip(names, words, strict=False))
     frame = dict(zip(("R0", "R1", "R2", "R3", "R12", "LR", "PC", "xPSR"), words[7:], strict=True))
     has_frame = any(words[7:])
-    reasons = [text for bit, text in _CFSR_BITS.items() if registers["CFSR"] >> bit & 1]
+    status = registers["CFSR"]
+    reasons = [text for bit, text in _CFSR_BITS.items() if status >> bit & 1]
+    reasons += [f"at {registers[name]:08x}" for bit, name in _ADDRESS_BITS.items() if status >> bit & 1]
     number = registers.pop("IPSR") & 0x1FF
     if not has_frame and not any("stack overflow" in r for r in reasons):
         reasons.append("stack overflow")

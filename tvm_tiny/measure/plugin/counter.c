@@ -15,7 +15,7 @@
 #include "qemu_plugin_api.h"
 #include "totals.h"
 
-enum { MAX_ALLOWED = 16, MAX_BAD_STORES = 20, KEEP = -2 };
+enum { MAX_ALLOWED = 1024, MAX_BAD_STORES = 20, KEEP = -2 };
 
 /* Instructions of a translated block between two marks: they always execute together. */
 struct segment {
@@ -60,7 +60,7 @@ static int layer_count;
 static struct {
   uint64_t first, end;
 } allowed[MAX_ALLOWED];
-static int allowed_count;
+static int allowed_count, last_allowed; /* the next store is mostly near the last one */
 
 static uint64_t flash_first, flash_end;
 static unsigned flash_read_bytes; /* 0: no wait states */
@@ -169,8 +169,12 @@ static void on_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address
   (void)vcpu;
   if (!active || !qemu_plugin_mem_is_store(info) || bad_store_count == MAX_BAD_STORES) return;
   const uint64_t end = address + (UINT64_C(1) << qemu_plugin_mem_size_shift(info));
+  if (address >= allowed[last_allowed].first && end <= allowed[last_allowed].end) return;
   for (int i = 0; i < allowed_count; i++)
-    if (address >= allowed[i].first && end <= allowed[i].end) return;
+    if (address >= allowed[i].first && end <= allowed[i].end) {
+      last_allowed = i;
+      return;
+    }
   bad_stores[bad_store_count++] = (struct bad_store){(uintptr_t)userdata, address};
 }
 
@@ -295,7 +299,8 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
       flash_first = strtoull(value, &value, 0);
       flash_end = strtoull(value + 1, NULL, 0);
     }
-    if (!strcmp(argv[i], "allow") && allowed_count < MAX_ALLOWED) {
+    if (!strcmp(argv[i], "allow")) {
+      if (allowed_count == MAX_ALLOWED) return -1;
       allowed[allowed_count].first = strtoull(value, &value, 0);
       allowed[allowed_count++].end = strtoull(value + 1, NULL, 0);
     }

@@ -18,6 +18,7 @@
 #define CCSIDR REGISTER(0xE000ED80u)
 #define CSSELR REGISTER(0xE000ED84u)
 #define CPACR REGISTER(0xE000ED88u)
+#define MPU_CTRL REGISTER(0xE000ED94u)
 #define FPCCR REGISTER(0xE000EF34u)
 #define ICIALLU REGISTER(0xE000EF50u)
 #define DCISW REGISTER(0xE000EF60u)
@@ -59,6 +60,17 @@ __attribute__((naked, noreturn)) void harness_start(void) {
       ".ltorg\n");
 }
 
+#if MEMORY_GUARD
+/* Its memory protection unit guards a model alone: what the host has loaded works on memory of the harness. */
+#define SET_GUARD "ldr r3, =0xE000ED94\nstr r2, [r3]\ndsb\nisb\n"
+#define START_GUARD "ldr r2, =guard\nldr r2, [r2]\n" SET_GUARD
+#define STOP_GUARD "movs r2, #0\n" SET_GUARD
+__attribute__((used)) static uint32_t guard; /* what MPU_CTRL is to be during the call */
+#else
+#define START_GUARD
+#define STOP_GUARD
+#endif
+
 /* Call a function on the process stack. A counter of instructions recognises the return by the label. */
 __attribute__((naked)) uint32_t harness_call(uint32_t function __attribute__((unused)),
                                              const uint32_t* registers __attribute__((unused)),
@@ -75,20 +87,21 @@ __attribute__((naked)) uint32_t harness_call(uint32_t function __attribute__((un
       "movs r3, #2\n"
       "orrs r2, r3\n"
       "msr control, r2\n"
-      "isb\n"
+      "isb\n" START_GUARD
       "ldr r0, [r1, #0]\n"
       "ldr r2, [r1, #8]\n"
       "ldr r3, [r1, #12]\n"
       "ldr r1, [r1, #4]\n"
       "blx r4\n"
       ".global harness_returned\n"
-      "harness_returned:\n"
+      "harness_returned:\n" STOP_GUARD
       "mrs r1, control\n"
       "movs r2, #2\n"
       "bics r1, r2\n"
       "msr control, r1\n"
       "isb\n"
-      "pop {r4, pc}\n");
+      "pop {r4, pc}\n"
+      ".ltorg\n");
 }
 
 /* Handlers run on the harness's stack, whatever became of the model's. */
@@ -136,6 +149,9 @@ void harness_report_fault(const uint32_t* frame, uint32_t exc_return, uint32_t s
   uint32_t words[15], ipsr;
   const int on_model_stack = (exc_return & RETURN_TO_PSP) != 0;
   const int readable = !on_model_stack || (frame >= model_stack_bottom && frame + 8 <= model_stack_top);
+#if MEMORY_GUARD
+  MPU_CTRL = guard = 0;
+#endif
   __asm volatile("mrs %0, ipsr" : "=r"(ipsr));
   words[0] = stack_pointer;
   words[1] = ipsr;
@@ -182,7 +198,13 @@ static void run(uint32_t function, const uint32_t* arguments, uint32_t count, ui
 }
 
 void platform_run(struct link_run* result) {
+#if MEMORY_GUARD
+  guard = guard_set_up();
+#endif
   run((uint32_t)model_call.entry, (const uint32_t*)(const void*)model_call.arguments, 3, 1, result);
+#if MEMORY_GUARD
+  guard = 0;
+#endif
 }
 
 void platform_call(const struct link_call* call, uint32_t count, struct link_run* result) {

@@ -10,6 +10,9 @@ void carrier_open(void);
 /* The host has sent EXIT. */
 void carrier_close(void);
 
+/* With MEMORY_GUARD: regions of the memory protection unit for the model; what its control register is to be, 0 for none. */
+uint32_t guard_set_up(void);
+
 /* Cycle counter of the core: opened once, then read before and after. */
 void counter_open(void);
 uint64_t counter_now(void);

@@ -11,10 +11,10 @@ HERE = Path(__file__).resolve().parent
 
 if TYPE_CHECKING or not (HERE / "server.py").exists():
     from tvm_tiny.project import server
-    from tvm_tiny.project.platforms.common import archive, child, compiler, firmware, handler
+    from tvm_tiny.project.platforms.common import archive, child, compiler, firmware, handler, memory_map
 else:
     import server
-    from common import archive, child, compiler, firmware, handler
+    from common import archive, child, compiler, firmware, handler, memory_map
 
 _QEMU_PACKAGE = "qemu-system-arm"
 # The host's memory for the harness is large, and a system call for each piece is what costs.
@@ -25,7 +25,7 @@ class QemuHandler(handler.PlatformHandler):
     """Builds ``build/firmware.elf`` and runs it in QEMU; bytes go through named pipes by semihosting."""
 
     platform_name = "qemu"
-    sources = ("semihost.c", "firmware.ld")
+    sources = ("semihost.c", "guard.c", "firmware.ld")
 
     def declared_options(self) -> list[server.ProjectOption]:
         run = ["open_transport"]
@@ -39,6 +39,13 @@ class QemuHandler(handler.PlatformHandler):
                 optional=handler.BUILD_OPTIONS,
                 help="Fault on unaligned accesses; on by default for boards whose core has no unaligned accesses.",
             ),
+            option(
+                "memory_guard",
+                type="bool",
+                optional=handler.BUILD_OPTIONS,
+                default=True,
+                help="Fault on writes beside the model's memory, by the core's memory protection unit.",
+            ),
             option("qemu", type="str", optional=run, default="qemu-system-arm", help="Emulator."),
             option("qemu_plugin", type="str", optional=run, default="", help="TCG plugin and its arguments."),
         ]
@@ -49,8 +56,19 @@ class QemuHandler(handler.PlatformHandler):
     def build_model(self, model: archive.Model, values: dict[str, Any]) -> None:
         board = self.board_facts()
         trap = board["no_unaligned"] if values["trap_unaligned"] is None else values["trap_unaligned"]
-        defines = {"TRAP_UNALIGNED": int(trap), "LINK_PAYLOAD_BYTES": _PAYLOAD_BYTES, "CORE_CLOCK_HZ": 0}
-        harness = firmware.Harness(self.home, ("semihost.c",), defines, profile=True)
+        defines: dict[str, int | str] = {
+            "TRAP_UNALIGNED": int(trap),
+            "LINK_PAYLOAD_BYTES": _PAYLOAD_BYTES,
+            "CORE_CLOCK_HZ": 0,
+        }
+        sources = ["semihost.c"]
+        # Observed layers call the harness, which has memory of its own.
+        if values["memory_guard"] and "TINYML_OBSERVED" not in (values["compile_definitions"] or ""):
+            regions = memory_map.memory_map(board, model.tinyml).regions
+            writable = (f"{{{r.origin:#x}u,{r.origin + r.size_bytes:#x}u}}" for r in regions if not r.constants)
+            defines |= {"MEMORY_GUARD": 1, "WRITABLE_MEMORIES": ",".join(writable)}
+            sources.append("guard.c")
+        harness = firmware.Harness(self.home, sources, defines, profile=True)
         firmware.build_firmware(self.build_dir, model, board, values, harness)
 
     def start(self, values: dict[str, Any]) -> child.Child:
