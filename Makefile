@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu random-layers records fuzz bench docs system clean
+.PHONY: help demo test check lint test-qemu random-layers records fuzz test-sanitized bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -34,6 +34,13 @@ test-qemu: $(VENV)/.dev ## the tests on emulated boards
 
 random-layers: $(VENV)/.dev ## 200 random layers of every operator on M4 and M55: exact, and no kernel slower than the general one
 	TVM_TINY_RANDOM_LAYERS=200 $(PYTEST) tests/qemu/test_every_shape.py
+
+# Everything that the tests run in a process of the host, in the tests' own process: so that is where gcc's run-time
+# library has to be from the start. What a sanitizer says comes past pytest's capture, which does not survive it.
+test-sanitized: $(VENV)/.dev ## the native tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
+	    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 TVM_TINY_SANITIZE=1 \
+	    $(PYTEST) --capture=sys -m "not qemu" tests/c tests/models
 
 records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/records/
 	$(BIN)/python -m tvm_tiny.tune.ship

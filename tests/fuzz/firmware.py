@@ -1,4 +1,4 @@
-"""Several compiled models in one firmware, run on an emulated board.
+"""Several compiled models in one firmware, run on an emulated board, or in one process of the host.
 
 They become one more model, whose inputs and outputs are buffers of its own and whose ``run`` runs them one after the
 other; so nothing but an archive is made here, and building, running and watching stores is what users have.
@@ -6,7 +6,7 @@ other; so nothing but an archive is made here, and building, running and watchin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,19 @@ MODULE = "all"
 
 
 def run_on_board(
-    models: Sequence[CompiledModel], sets: Sequence[Sequence[Tensors]], folder: Path
+    models: Sequence[CompiledModel],
+    sets: Sequence[Sequence[Tensors]],
+    folder: Path,
+    *,
+    device: str = "qemu",
+    project_options: Mapping[str, Any] | None = None,
 ) -> list[list[Tensors]]:
     """Outputs of every model for each of its sets of inputs, of which all models have equally many.
+
+    Parameters
+    ----------
+    device : "qemu", with every store watched, or "native"
+    project_options : of that platform
 
     Raises
     ------
@@ -48,7 +58,9 @@ def run_on_board(
         for j in range(len(info["inputs"])):
             data = [_in_rows(info, row[j]) for row in rows]
             batch[f"in_{i}_{j}"] = np.stack([np.frombuffer(d, np.uint8) for d in data])
-    outputs = run_model(archive, device="qemu", inputs=batch, check_stores=True, run_timeout_s=60).outputs
+    outputs = run_model(
+        archive, device=device, inputs=batch, project_options=project_options, check_stores=True, run_timeout_s=60
+    ).outputs
     return [
         [
             join_outputs(
