@@ -42,6 +42,9 @@ test-sanitized: $(VENV)/.dev ## the native tests under AddressSanitizer and Unde
 	    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 TVM_TINY_SANITIZE=1 \
 	    $(PYTEST) --capture=sys -m "not qemu" tests/c tests/models
 
+test-compilers: $(VENV)/.dev ## all models by gcc and clang at all levels, on emulated boards
+	TVM_TINY_COMPILERS=all $(PYTEST) tests/qemu/test_compilers.py
+
 records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/records/
 	$(BIN)/python -m tvm_tiny.tune.ship
 
