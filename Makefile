@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu random-layers records fuzz test-sanitized bench docs system clean
+.PHONY: help demo test check lint test-qemu random-layers records fuzz fuzz-damage test-sanitized bench docs system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -50,6 +50,9 @@ records: $(VENV)/.run ## tune the zoo for all emulated cores, write schedules/re
 
 fuzz: $(VENV)/.dev ## random models under random options, MINUTES=10 of them, from BATCH=0 on; findings in build/fuzz
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --batch $(BATCH)
+
+fuzz-damage: $(VENV)/.dev ## damaged files for everything that reads files, MINUTES=10 of them; findings in build/fuzz-damage
+	$(BIN)/python -m tests.fuzz.damage --minutes $(MINUTES) --first $(BATCH)
 
 bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.md
 	$(BIN)/python -m tvm_tiny.bench

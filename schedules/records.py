@@ -109,7 +109,7 @@ def load_records(path: Path | Traversable) -> Records:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise ArtifactError(f"'{name}' cannot be read: {e.strerror}", hints=[hint]) from e
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:
         raise ArtifactError(f"'{name}' is no JSON file of tuning records: {e}", hints=[hint]) from e
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ArtifactError(f"'{name}' has no tuning records of format {FORMAT}", hints=[hint])

@@ -34,6 +34,8 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise TargetError("is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets a thousand deep
+        raise TargetError(f"cannot be read as TOML: {error}") from error
 
 
 class Fields:

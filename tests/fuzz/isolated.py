@@ -7,6 +7,7 @@ import ctypes
 import faulthandler
 import os
 import pickle
+import resource
 import select
 import signal
 import struct
@@ -33,20 +34,23 @@ class Died:
         return f"{self.how}\n{self.stderr}".rstrip()
 
 
-def run_jobs(jobs: Sequence[Callable[[], Any]], timeout_s: float) -> list[Any]:
+def run_jobs(jobs: Sequence[Callable[[], Any]], timeout_s: float, memory_bytes: int | None = None) -> list[Any]:
     """Results in order, each what a job gave (it must not raise), or ``Died``; after a death, another child goes on.
 
     timeout_s : longest time for one job
+    memory_bytes : most address space of the child
     """
     results: list[Any] = []
     while len(results) < len(jobs):
-        died = _run_some(jobs[len(results) :], timeout_s, results)
+        died = _run_some(jobs[len(results) :], timeout_s, memory_bytes, results)
         if died is not None:
             results.append(died)
     return results
 
 
-def _run_some(jobs: Sequence[Callable[[], Any]], timeout_s: float, results: list[Any]) -> Died | None:
+def _run_some(
+    jobs: Sequence[Callable[[], Any]], timeout_s: float, memory_bytes: int | None, results: list[Any]
+) -> Died | None:
     read, write = os.pipe()
     with tempfile.TemporaryFile() as stderr:
         with warnings.catch_warnings():
@@ -54,7 +58,7 @@ def _run_some(jobs: Sequence[Callable[[], Any]], timeout_s: float, results: list
             pid = os.fork()
         if pid == 0:
             os.close(read)
-            _serve(jobs, write, stderr.fileno())
+            _serve(jobs, write, stderr.fileno(), memory_bytes)
         os.close(write)
         wanted = len(results) + len(jobs)
         try:
@@ -98,10 +102,12 @@ def _receive(descriptor: int, until: float) -> Any:
         wanted += _HEAD.unpack(data)[0]
 
 
-def _serve(jobs: Sequence[Callable[[], Any]], descriptor: int, stderr: int) -> NoReturn:
+def _serve(jobs: Sequence[Callable[[], Any]], descriptor: int, stderr: int, memory_bytes: int | None) -> NoReturn:
     code = 70
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if memory_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
         os.dup2(stderr, 1)
         os.dup2(stderr, 2)
         faulthandler.enable(file=stderr, all_threads=False)

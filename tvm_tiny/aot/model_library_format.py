@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from tvm_tiny.errors import ArtifactError
 MLF_VERSION = 7  # the last of microTVM's
 TINYML_FORMAT = 2  # of the part of the metadata that is ours
 _MAX_METADATA_BYTES = 64 << 20
+# Loops and allocations go by the numbers of an archive.
+_MOST = 1 << 40
+_HINTS = ("make it with: tvmc compile --target tinyml MODEL -o model.tar",)
+_AGAIN = ("compile the model again: tvmc compile --target tinyml MODEL -o model.tar",)
+# What following damaged content ends in; TVM's errors are RuntimeErrors.
+_DAMAGE = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, StopIteration,
+    AssertionError,
+)  # fmt: skip
 
 
 def mlf_files(
@@ -55,20 +65,15 @@ def read_mlf(path: Path | str) -> dict[str, Any]:
     ArtifactError : the file is missing, no such archive, or of another format version
     """
     path = Path(path)
-    hints = ["make it with: tvmc compile --target tinyml MODEL -o model.tar"]
     if not path.is_file():
-        raise ArtifactError(f"'{path}' is not a file; expected a Model Library Format archive", hints=hints)
+        raise ArtifactError(f"'{path}' is not a file; expected a Model Library Format archive", hints=_HINTS)
+    content = _read_member(path, "metadata.json", _MAX_METADATA_BYTES)
+    if content is None:
+        raise ArtifactError(f"'{path}' holds no metadata.json", hints=_HINTS)
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            member = next((m for m in tar if m.name.removeprefix("./") == "metadata.json"), None)
-            stream = tar.extractfile(member) if member is not None and member.isreg() else None
-            if stream is None or member is None:
-                raise ArtifactError(f"'{path}' holds no metadata.json", hints=hints)
-            if member.size > _MAX_METADATA_BYTES:
-                raise ArtifactError(f"'{path}': metadata.json has {member.size:,} bytes, which is not plausible")
-            metadata = json.loads(stream.read())
-    except (tarfile.TarError, EOFError, UnicodeDecodeError, json.JSONDecodeError, OSError, OverflowError) as e:
-        raise ArtifactError(f"'{path}' is no Model Library Format archive, or it is damaged ({e})", hints=hints) from e
+        metadata = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise ArtifactError(f"'{path}': metadata.json is damaged ({e})", hints=_HINTS) from e
     check_metadata(metadata, str(path))
     return dict(metadata)
 
@@ -80,15 +85,44 @@ def read_ir(path: Path | str, module_name: str) -> str:
     ------
     ArtifactError : the archive does not hold it
     """
-    with tarfile.open(path, mode="r:") as tar:
-        member = next((m for m in tar if m.name.removeprefix("./") == _ir_path(module_name)), None)
-        stream = None if member is None else tar.extractfile(member)
-        if stream is None:
-            raise ArtifactError(
-                f"'{path}' does not hold the network itself",
-                hints=["compile the model again: tvmc compile --target tinyml MODEL -o model.tar"],
-            )
-        return stream.read().decode()
+    content = _read_member(Path(path), _ir_path(module_name), Path(path).stat().st_size)
+    if content is None:
+        raise ArtifactError(f"'{path}' does not hold the network itself", hints=_AGAIN)
+    return content.decode("utf-8", "replace")
+
+
+def _read_member(path: Path, name: str, most: int) -> bytes | None:
+    """A file in an archive, None where it is not there; ``most`` bytes of it are plausible."""
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            member = next((m for m in tar if m.name.removeprefix("./") == name), None)
+            if member is None or not member.isreg():
+                return None
+            if member.size > most:
+                raise ArtifactError(f"'{path}': {name} has {member.size:,} bytes, which is not plausible")
+            stream = tar.extractfile(member)
+            return None if stream is None else stream.read()
+    except (tarfile.TarError, EOFError, OSError, OverflowError, ValueError) as e:
+        raise ArtifactError(f"'{path}' is no Model Library Format archive, or it is damaged ({e})", hints=_HINTS) from e
+
+
+@contextlib.contextmanager
+def follow_metadata(path: Path | str) -> Iterator[None]:
+    """What goes wrong in here is the fault of the archive, whose content contradicts itself.
+
+    ``check_metadata`` looks at the frame only; what stands in it has too many uses to be judged beforehand.
+
+    Raises
+    ------
+    ArtifactError
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        message = next(iter(str(error).splitlines()), "")[:200]
+        raise ArtifactError(
+            f"'{path}' is damaged, or not tvm-tiny's ({type(error).__name__}: {message})", hints=_HINTS
+        ) from error
 
 
 def _ir_path(module_name: str) -> str:
@@ -117,7 +151,13 @@ def check_metadata(metadata: Any, where: str) -> None:
     (module,) = modules.values()
     info = module.get("tinyml") if isinstance(module, dict) else None
     if not isinstance(info, dict) or info.get("format") != TINYML_FORMAT:
-        raise ArtifactError(
-            f"'{where}' was not compiled by this version of tvm-tiny",
-            hints=["compile the model again: tvmc compile --target tinyml MODEL -o model.tar"],
-        )
+        raise ArtifactError(f"'{where}' was not compiled by this version of tvm-tiny", hints=_AGAIN)
+    if not _plausible(info):
+        raise ArtifactError(f"'{where}': metadata.json holds a number that is out of all bounds", hints=_AGAIN)
+
+
+def _plausible(value: Any) -> bool:
+    """Whether no number is larger than any size of a microcontroller's; NaN is none either."""
+    if isinstance(value, dict | list):
+        return all(map(_plausible, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, int | float) or -_MOST < value < _MOST

@@ -54,7 +54,7 @@ def _read(path: Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OptionError(
             f"{OPTION} {path}: {error}", hints=['a table per subcommand: [compile] target = "tinyml"']
         ) from (error)

@@ -34,14 +34,22 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     # The first two import TVM: the archive's reader is part of the compiler.
-    from tvm_tiny.aot import module_info, read_ir, read_mlf
-    from tvm_tiny.measure.floor import floor_instructions
-    from tvm_tiny.targets import CPUS
+    from tvm_tiny.aot import follow_metadata, module_info, read_mlf
 
     for option, path in (("--svg", args.svg), ("--dump-graph", args.dump_graph)):
         if path is not None:
             check_output(path, option)
     module_name, info = module_info(read_mlf(args.archive))
+    with follow_metadata(args.archive):
+        _show(args, module_name, info)
+    return 0
+
+
+def _show(args: argparse.Namespace, module_name: str, info: dict[str, Any]) -> None:
+    from tvm_tiny.aot import read_ir
+    from tvm_tiny.measure.floor import floor_instructions
+    from tvm_tiny.targets import CPUS
+
     cpu = CPUS[info["cpu"]]
     info["layers"] = [{**layer, "floor_instructions": floor_instructions(layer, cpu)} for layer in info["layers"]]
     if args.svg is not None:
@@ -57,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"module_name": module_name, **info}, indent=2))
     else:
         _print_tables(module_name, info)
-    return 0
 
 
 def _print_tables(module_name: str, info: Mapping[str, Any]) -> None:

@@ -59,23 +59,26 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError("--board and --inputs are for a run", hints=["--run"])
     check_output(args.output, "--output")
 
-    from tvm_tiny.aot import module_info, read_mlf
-    from tvm_tiny.report.content import report_content
-    from tvm_tiny.report.render import render_html, render_markdown
+    from tvm_tiny.aot import follow_metadata, module_info, read_mlf
 
     module_name, info = module_info(read_mlf(args.archive))
     result = _measure(args, info) if args.measure else None
-    with progress(f"looking for plans of {info['model']}"):
-        content = report_content(module_name, info, result, front=None if args.front == "off" else args.front)
-    if args.output.suffix == ".json":
-        text = json.dumps(content, indent=2) + "\n"
-    elif args.output.suffix == ".md":
-        text = render_markdown(content)
-    else:
-        text = render_html(content, info)
+    with follow_metadata(args.archive):
+        text = _text(args, module_name, info, result)
     write_output(args.output, text.encode(), "--output")
     stdout_console().print(f"{args.output}: {info['model']}, {len(text.encode()):,} B", markup=False, soft_wrap=True)
     return 0
+
+
+def _text(args: argparse.Namespace, module_name: str, info: dict[str, Any], result: RunResult | None) -> str:
+    from tvm_tiny.report.content import report_content
+    from tvm_tiny.report.render import render_html, render_markdown
+
+    with progress(f"looking for plans of {info['model']}"):
+        content = report_content(module_name, info, result, front=None if args.front == "off" else args.front)
+    if args.output.suffix == ".json":
+        return json.dumps(content, indent=2) + "\n"
+    return render_markdown(content) if args.output.suffix == ".md" else render_html(content, info)
 
 
 def _measure(args: argparse.Namespace, info: dict[str, Any]) -> RunResult:

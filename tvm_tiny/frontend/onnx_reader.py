@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -17,6 +19,8 @@ from .onnx_view import view
 
 MIN_OPSET = 11  # from here on Clip and Pad take their limits and widths as inputs
 
+_MAX_NODES, _MAX_DEPTH = 100_000, 50  # of functions that are put in where they are called
+_ONE_FILE = ["store the model in one file: onnx.save(model, path, save_as_external_data=False)"]
 _EXPORT_AGAIN = "export the model again and check it with onnx.checker.check_model(path)"
 
 
@@ -35,9 +39,16 @@ def parse_onnx(data: bytes, label: str, folder: Path | None) -> onnx.ModelProto:
         raise _unknown_format(label) from None
     if not model.graph.node or model.ir_version < 3:
         raise _unknown_format(label)
-    if any(external_data_helper.uses_external_data(t) for t in model.graph.initializer):
+    if _is_external(model):
         _load_external_data(model, label, folder)
     return model
+
+
+def _is_external(model: onnx.ModelProto) -> bool:
+    """Whether data of initializers or of constants among the nodes lies in other files."""
+    nodes = (node for part in (model.graph, *model.functions) for node in part.node)
+    values = (t for node in nodes for a in node.attribute for t in (a.t, *a.tensors))
+    return any(map(external_data_helper.uses_external_data, itertools.chain(model.graph.initializer, values)))
 
 
 def _unknown_format(label: str) -> ModelError:
@@ -48,13 +59,16 @@ def _unknown_format(label: str) -> ModelError:
 
 
 def _load_external_data(model: onnx.ModelProto, label: str, folder: Path | None) -> None:
-    hints = ["store the model in one file: onnx.save(model, path, save_as_external_data=False)"]
     if folder is None:
-        raise ModelError(f"{label} keeps its weights in other files, and was not given as a path", hints=hints)
+        raise _other_files(label)
     try:
         external_data_helper.load_external_data_for_model(model, str(folder))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"the external weights of {label} cannot be read: {error}", hints=hints) from error
+        raise ModelError(f"the external weights of {label} cannot be read: {error}", hints=_ONE_FILE) from error
+
+
+def _other_files(label: str) -> ModelError:
+    return ModelError(f"{label} keeps its weights in other files, and was not given as a path", hints=_ONE_FILE)
 
 
 def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]:
@@ -64,11 +78,14 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
     -------
     the rewritten model and its ``Graph``
     """
+    if _is_external(model):
+        raise _other_files(label)  # they would be looked for in the current folder
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     try:
         _check_inputs(prepared)
         if prepared.functions:
+            _check_functions(prepared, label)
             prepared = inliner.inline_local_functions(prepared)
         _check_opset(prepared, label)
         prepared = shape_inference.infer_shapes(prepared, data_prop=True)
@@ -82,6 +99,31 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
         raise ModelError(f"{label} is not a valid ONNX model: {_first_line(error)}", hints=[_EXPORT_AGAIN]) from error
     ONNX.check(graph, label)
     return prepared, graph
+
+
+def _check_functions(model: onnx.ModelProto, label: str) -> None:
+    """Each of forty functions that calls the next one twice makes a trillion nodes of one."""
+    bodies: dict[tuple[str, str], list[onnx.NodeProto]] = {}
+    for function in model.functions:
+        bodies.setdefault((function.domain, function.name), []).extend(function.node)
+    sizes: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto], depth: int) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in bodies and key not in sizes:
+                sizes[key] = count(bodies[key], depth + 1) if depth < _MAX_DEPTH else _MAX_NODES
+            graphs = (g for a in node.attribute for g in (a.g, *a.graphs) if g.node)
+            total += sizes.get(key, 1) + sum(count(g.node, depth + 1) for g in graphs)
+        return total
+
+    if count(model.graph.node, 0) > _MAX_NODES:
+        raise ModelError(
+            f"the functions of {label} call each other so often, or so deep, that over {_MAX_NODES:,} operators come of"
+            " them",
+            hints=[_EXPORT_AGAIN],
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_tiny.aot import module_info, read_mlf
+from tvm_tiny.aot import follow_metadata, module_info, read_mlf
 from tvm_tiny.errors import OptionError, RunError
 from tvm_tiny.measure.accounting import FlashSymbol, account, estimate, flash_symbols
 from tvm_tiny.measure.counter import InstructionCounter, RunCounts
@@ -136,7 +136,8 @@ def prepare(
                 raise OptionError(f"device '{device}' needs a Model Library Format archive")
             archive = Path(mlf_path)
         module, info = module_info(read_mlf(archive))
-        batch, batched = split_inputs(info["inputs"], inputs)
+        with follow_metadata(archive):
+            batch, batched = split_inputs(info["inputs"], inputs)
         if device != "micro":
             options.setdefault("board", board or info["board"])
             folder = (
@@ -196,8 +197,9 @@ class _Runner:
             counts = None if counter is None else counter.results()
         if counts is not None and len(counts) != len(batch):
             raise RunError(f"counted {len(counts)} inferences, expected {len(batch)}")
-        outputs = join_outputs(self._info["outputs"], rows, self._prepared.batched)
-        report = self._report(session, counts)
+        with follow_metadata(self._prepared.archive):
+            outputs = join_outputs(self._info["outputs"], rows, self._prepared.batched)
+            report = self._report(session, counts)
         symbols = None if self._firmware is None else flash_symbols(self._firmware, report.flash)
         return RunResult(outputs, report, None if counts is None else tuple(counts), tuple(session.stats), symbols)
 

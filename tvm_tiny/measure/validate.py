@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_tiny.aot import read_ir
+from tvm_tiny.aot import follow_metadata, read_ir
 from tvm_tiny.errors import RunError
 from tvm_tiny.measure.run import prepare
 from tvm_tiny.measure.tensors import Array
@@ -129,7 +129,8 @@ def validate_model(
 
         with run.session(run_timeout_s, observe=observe) as session:
             for number, sample in enumerate(run.batch):
-                observed[:] = [_Observed(outputs) for outputs in reference.outputs(sample)]
+                with follow_metadata(run.archive):
+                    observed[:] = [_Observed(outputs) for outputs in reference.outputs(sample)]
                 run.infer(session, sample)
                 if not any(x.told for x in observed):
                     raise RunError(
@@ -190,7 +191,8 @@ class _Reference:
         from tvm_tiny.ops import register_ops
 
         register_ops()
-        self._func = tvm.ir.load_json(read_ir(archive, module))["main"]
+        with follow_metadata(archive):
+            self._func = tvm.ir.load_json(read_ir(archive, module))["main"]
         self._info = info
 
     def outputs(self, sample: Sequence[bytes]) -> list[list[Array]]:

@@ -53,16 +53,13 @@ def make_problem(buffers: Sequence[Buffer]) -> Problem:
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
     """Most bytes live at one step: no placement needs less. Bytes an output may share with its input count once."""
-    best = 0
-    for stage in {s for b in buffers for s in b.live}:
-        pieces = [x for b in buffers for _, x in b.pieces()]
-        total = sum((live_bytes(b.live[stage]) for b in pieces if stage in b.live), np.zeros(1, np.int64))
-        for b in pieces:
-            for (index, _), parts in b.released.items():
-                if index == stage:
-                    total = total - (live_bytes(b.live[stage]) - live_bytes(parts))
-        best = max(best, int(total.max()))
-    return best
+    totals = {stage: np.zeros(1, np.int64) for b in buffers for stage in b.live}
+    for x in (x for b in buffers for _, x in b.pieces()):
+        for stage in x.live.keys() & totals.keys():
+            totals[stage] = totals[stage] + live_bytes(x.live[stage])
+        for (stage, _), parts in x.released.items():
+            totals[stage] = totals[stage] - (live_bytes(x.live[stage]) - live_bytes(parts))
+    return max((int(total.max()) for total in totals.values()), default=0)
 
 
 def forbidden_distances(a: Buffer, b: Buffer) -> Intervals:

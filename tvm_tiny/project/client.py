@@ -39,6 +39,7 @@ from tvm_tiny.project.server import (
 SERVER_FILE = "microtvm_api_server.py"
 LAUNCH_SCRIPT = "launch_microtvm_api_server.sh"
 _ANSWER_TIMEOUT_S = 60.0
+_MAX_REPLY_BYTES = 256 << 20
 _BUILD_TIMEOUT_S = 1800.0
 _MARGIN_S = 15.0
 _GRACE_S = 3.0
@@ -192,7 +193,7 @@ class ProjectAPIClient:
     def _result(self, method: str, request_id: int, line: bytes) -> Any:
         try:
             reply = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MalformedReplyError(f"{method}: Project API server sent {line[:80]!r}, expected JSON") from error
         if not isinstance(reply, dict) or reply.get("jsonrpc") != "2.0" or not {"result", "error"} & reply.keys():
             raise MalformedReplyError(f"{method}: Project API server sent {line[:80]!r}, expected a JSON-RPC 2.0 reply")
@@ -218,7 +219,7 @@ class ProjectAPIClient:
                 raise self._gone(method) from error
 
     def _receive_line(self, method: str, deadline: float | None) -> bytes:
-        chunks = [self._buffer]
+        chunks, size = [self._buffer], 0
         while b"\n" not in chunks[-1]:
             if not select.select([self._read_fd], [], [], _left(deadline))[0]:
                 raise self._timeout(method)
@@ -226,6 +227,11 @@ class ProjectAPIClient:
             if not chunk:
                 raise self._gone(method)
             chunks.append(chunk)
+            size += len(chunk)
+            if size > _MAX_REPLY_BYTES:
+                raise MalformedReplyError(
+                    f"{method}: Project API server sent a line of over {_MAX_REPLY_BYTES:,} bytes"
+                )
         line, _, self._buffer = b"".join(chunks).partition(b"\n")
         return line
 

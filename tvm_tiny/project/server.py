@@ -293,7 +293,7 @@ class ProjectAPIServer:
     def _parse(line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JSONRPCError(ErrorCode.PARSE_ERROR, f"not JSON: {error}") from error
         if not isinstance(request, dict) or request.get("jsonrpc") != "2.0":
             raise JSONRPCError(ErrorCode.INVALID_REQUEST, 'not a request: {"jsonrpc": "2.0", ...} expected')

@@ -26,6 +26,8 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
     "modelled_cycles": ("modelled_cycles",),
     "macs": ("executed_macs",),
 }
+COMPARED = ("model", "target", "board", "version")
+"""What is said of both reports."""
 LAYER_VALUES = ("instructions", "modelled_cycles", "executed_macs", "output_bytes", "scratch_bytes", "constants_bytes")
 
 
@@ -74,15 +76,14 @@ def compare_reports(before: Report, after: Report, limits: Sequence[Limit] = ())
     ------
     OptionError : a limit on what one of the reports does not know
     """
-    totals = [_total(name, _value(before, path), _value(after, path)) for name, path in TOTALS.items()]
+    totals = [_total(name, total_of(before, path), total_of(after, path)) for name, path in TOTALS.items()]
     known = {total["name"]: total for total in totals}
     checked = [_check(limit, known[limit.name]) for limit in limits]
-    keys = ("model", "target", "board", "version")
     return {
         "kind": KIND,
         "format": FORMAT,
-        "before": {key: before[key] for key in keys},
-        "after": {key: after[key] for key in keys},
+        "before": {key: before[key] for key in COMPARED},
+        "after": {key: after[key] for key in COMPARED},
         "totals": totals,
         "layers": list(_layers(before["layers"], after["layers"])),
         "limits": checked,
@@ -90,11 +91,12 @@ def compare_reports(before: Report, after: Report, limits: Sequence[Limit] = ())
     }
 
 
-def _value(report: Report, path: Sequence[str]) -> float | None:
+def total_of(report: Report, path: Sequence[str]) -> float | None:
+    """The value at a path of ``TOTALS``; None where nothing was measured."""
     value: Any = report
     for key in path:
         value = value[key]
-    return None if value is None else float(value) if isinstance(value, float) else int(value)
+    return value  # type: ignore[no-any-return]
 
 
 def _total(name: str, before: float | None, after: float | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -69,9 +70,9 @@ class MeasurementLog:
     def _take(self, line: bytes) -> None:
         try:
             raw: dict[str, Any] = json.loads(line)
-            kernels = raw.pop("kernels")
-            entry = Entry(**{**raw, "measurement": Measurement(**raw["measurement"])})
-        except (ValueError, KeyError, TypeError):
+            entry = _entry(raw)
+            kernels = raw["kernels"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         if kernels == self._kernels:
             self._entries[entry.key] = entry
@@ -105,3 +106,18 @@ class MeasurementLog:
     def of_task(self, task: str, cpu: str, device: str) -> list[Entry]:
         """All that was measured for a task."""
         return [e for e in self._entries.values() if (e.task, e.cpu, e.device) == (task, cpu, device)]
+
+
+def _entry(raw: Mapping[str, Any]) -> Entry:
+    """An entry as ``MeasurementLog.add`` wrote it; anything else raises one of the errors of damaged JSON."""
+    measurement = Measurement(**raw["measurement"])
+    entry = Entry(raw["task"], raw["cpu"], raw["device"], dict(raw["decisions"]), measurement)
+    texts = (entry.task, entry.cpu, entry.device, measurement.status, measurement.detail, *entry.decisions)
+    numbers = (measurement.instructions, measurement.cycles, measurement.code_bytes, measurement.seconds)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is none")
+    if not all(isinstance(value, str | int) for value in entry.decisions.values()):
+        raise TypeError("a decision is neither text nor number")
+    if not all(n is None or (isinstance(n, int | float) and 0 <= n < math.inf) for n in numbers):
+        raise ValueError("a measured number is none")
+    return entry

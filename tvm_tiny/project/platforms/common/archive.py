@@ -43,15 +43,22 @@ class Model:
 def extract(archive: Path, target: Path) -> None:
     """Unpack files and folders of an uncompressed tar; links, devices and paths out of ``target`` are refused."""
     try:
+        most = min(_MAX_BYTES, archive.stat().st_size)
         with tarfile.open(archive, "r:") as tar:
-            total = 0
+            total, seen = 0, set()
             for member in tar:
                 path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                plain = (member.isfile() and not member.issparse()) or member.isdir()
+                if path.is_absolute() or ".." in path.parts or not plain:
                     raise ModelArchiveError(f"'{archive.name}' holds {member.name!r}, which may not be unpacked")
+                # Who reads the archive itself takes the first of two.
+                if path in seen and not member.isdir():
+                    raise ModelArchiveError(f"'{archive.name}' holds {member.name!r} twice")
+                seen.add(path)
+                # Nothing is packed, so no file is larger than the archive.
                 total += member.size
-                if total > _MAX_BYTES:
-                    raise ModelArchiveError(f"'{archive.name}' unpacks to more than {_MAX_BYTES:,} bytes")
+                if total > most:
+                    raise ModelArchiveError(f"'{archive.name}' unpacks to more than {most:,} bytes")
                 place = target.joinpath(*path.parts)
                 if member.isdir():
                     place.mkdir(parents=True, exist_ok=True)
@@ -59,7 +66,7 @@ def extract(archive: Path, target: Path) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 content = tar.extractfile(member)
                 place.write_bytes(content.read() if content else b"")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise ModelArchiveError(f"'{archive.name}' is not a Model Library Format archive: {error}") from error
     except OSError as error:
         raise ModelArchiveError(f"cannot unpack '{archive.name}': {error}") from error
@@ -93,7 +100,7 @@ def load_model(model_dir: Path, source_dir: Path | None = None, include_dir: Pat
         if tinyml.get("stream") is not None:
             sizes.append(tinyml["stream"]["row_bytes"])
         numbers = [t[key] for t in tensors for key in ("scale", "zero_point") if t["scale"] is not None]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelArchiveError(
             f"the archive's metadata.json is damaged or not tvm-tiny's: {type(error).__name__}: {error}",
             hints=["make the archive with: tvmc compile --target tinyml MODEL -o model.tar"],

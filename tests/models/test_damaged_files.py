@@ -1,0 +1,179 @@
+"""A sample of the damaged files that ``make fuzz-damage`` tries, what it found, and that it finds."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.fake_archive import archive_files, write_archive
+from tests.fuzz.damage import readers, trial
+from tests.fuzz.damage.readers import READERS, damaged
+from tests.onnx_qdq import OnnxWriter
+from tvm_tiny.aot import read_mlf
+from tvm_tiny.cli import tensor_files
+from tvm_tiny.errors import ArtifactError, InputDataError, ModelError
+from tvm_tiny.frontend import load_model
+from tvm_tiny.frontend.onnx_reader import parse_onnx
+
+# Reading the damaged file takes from 0.01 s (requests) to 0.2 s (records, with which a model is compiled).
+SAMPLES = (
+    dict.fromkeys(READERS, 40) | dict.fromkeys(("tflite", "onnx", "archive", "board"), 20) | {"records": 5, "config": 5}
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_sample(name: str) -> None:
+    outcomes = trial.run_mutants(name, 0, SAMPLES[name])
+    problems = [f"--case {name}-{i}\n{outcome}" for i, outcome in enumerate(outcomes) if "\n" in outcome]
+    assert not problems, "\n\n".join(problems)
+    # Neither all of them nor none are refused, but where what is damaged is left out or answered.
+    assert "read" in outcomes
+    assert len(set(outcomes)) > 1 or name in ("log", "requests", "replies")
+
+
+def test_a_number_is_always_the_same_file() -> None:
+    for name in ("npz", "requests", "log"):
+        assert damaged(name, 7) == damaged(name, 7)
+        assert len({damaged(name, i)[1] for i in range(20)}) > 10
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (lambda _: [][1], "IndexError"),
+        (lambda _: bytearray(trial.MEMORY_BYTES), "MemoryError"),
+        (lambda path: path.parent.with_name("escaped").write_text("x"), "files outside of the folder"),
+        (lambda _: [x for x in iter(int, 1) if x], "not done within 1 s"),
+        (lambda _: np.ctypeslib.ctypes.string_at(0), "SIGSEGV"),
+    ],
+)
+def test_what_must_not_happen_is_found(
+    read: Callable[[Path], Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "TIME_S", 1.0)
+    monkeypatch.setitem(READERS, "log", replace(READERS["log"], read=lambda path, _: read(path)))
+    monkeypatch.setattr(trial, "warm_up", lambda _: None)
+    (outcome,) = trial.run_mutants("log", 0, 1)
+    assert expected in outcome
+    assert "\n" in outcome
+
+
+def test_findings_are_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here every file without its first bytes is wrong: what else was changed goes back."""
+
+    def read(path: Path, _: Random) -> None:
+        assert path.read_bytes().startswith(b'{"task"')
+
+    sound = READERS["log"].sound()[0]
+    monkeypatch.setitem(READERS, "log", replace(READERS["log"], read=read))
+    monkeypatch.setattr(trial, "damaged", lambda *_: (sound, b"x" + sound[1:50] + b"yz" + sound[52:]))
+    data, problem = trial.shrink("log", 0, trial.problem_of("log", b"x"))
+    assert data == b"x" + sound[1:]
+    assert "AssertionError" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("../escaped", tarfile.REGTYPE, "may not be unpacked"),
+        ("/tmp/tvm-tiny-escaped", tarfile.REGTYPE, "may not be unpacked"),
+        ("link", tarfile.SYMTYPE, "may not be unpacked"),
+        ("link", tarfile.LNKTYPE, "may not be unpacked"),
+        ("device", tarfile.CHRTYPE, "may not be unpacked"),
+        ("sparse", tarfile.GNUTYPE_SPARSE, "may not be unpacked|is not a Model Library Format archive"),
+        ("./metadata.json", tarfile.REGTYPE, "twice"),
+    ],
+)
+def test_archives_with_hostile_members(tmp_path: Path, name: str, kind: bytes, text: str) -> None:
+    path = write_archive(tmp_path / "model.tar", archive_files())
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info, io.BytesIO())
+    (tmp_path / "projects").mkdir()
+    with pytest.raises(readers.server.ModelArchiveError, match=text):
+        readers.generate(path, tmp_path / "projects" / "x")
+    assert not list((tmp_path / "projects").iterdir())
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_arrays_larger_than_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}".ljust(80)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", header)
+    with pytest.raises(InputDataError, match="no .npz file of plain arrays"):
+        tensor_files.read_inputs(tmp_path / "x.npz", [])
+    monkeypatch.setattr(tensor_files, "_MAX_BYTES", 1 << 16)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(1 << 17))
+    with pytest.raises(InputDataError, match="131,072 bytes, at most 65,536"):
+        tensor_files.read_inputs(tmp_path / "x.npz", [])
+
+
+def test_numbers_of_an_archive_have_bounds(tmp_path: Path) -> None:
+    files = archive_files()
+    metadata = json.loads(files["metadata.json"])
+    for value in (1 << 50, float("nan"), -(1 << 70)):
+        metadata["modules"]["default"]["tinyml"]["layers"][0]["macs"] = value
+        path = write_archive(tmp_path / "model.tar", {**files, "metadata.json": json.dumps(metadata).encode()})
+        with pytest.raises(ArtifactError, match="out of all bounds"):
+            read_mlf(path)
+
+
+def external(tmp_path: Path, *, in_node: bool) -> onnx.ModelProto:
+    """A model with weights in ``tmp_path/weights``, all zeros, and ``./weights``, where it must not look."""
+    writer = OnnxWriter((1, 2, 4, 4))
+    writer.node("Conv", ["x", weight := writer.weight(2, 2, 1, 1)], "y")
+    model = writer.model("y")
+    tensor = next(t for t in model.graph.initializer if t.name == weight)
+    (tmp_path / "weights").write_bytes(bytes(len(tensor.raw_data)))
+    onnx.external_data_helper.set_external_data(tensor, "weights")
+    tensor.ClearField("raw_data")
+    if in_node:
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [weight], value=tensor))
+    return model
+
+
+@pytest.mark.parametrize("in_node", [False, True])
+def test_external_data_lies_beside_the_model_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_node: bool
+) -> None:
+    model = external(tmp_path, in_node=in_node)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.chdir(tmp_path)
+    parsed = parse_onnx(model.SerializeToString(), "'model.onnx'", tmp_path)
+    assert b"EXTERNAL" not in str(parsed).encode()
+    for given in (model, model.SerializeToString()):
+        with pytest.raises(ModelError, match="keeps its weights in other files, and was not given as a path"):
+            load_model(given)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="the external weights of 'model.onnx' cannot be read"):
+        load_model(tmp_path / "else" / "model.onnx")
+
+
+def test_functions_that_double() -> None:
+    """Forty functions, each of which calls the next one twice, would be 2^40 operators."""
+    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid("own", 1)]
+    functions = []
+    for i in range(40):
+        name, domain = (f"f{i + 1}", "own") if i < 39 else ("Relu", "")
+        calls = [onnx.helper.make_node(name, [a], [b], domain=domain) for a, b in ("xt", "ty")]
+        functions.append(onnx.helper.make_function("own", f"f{i}", ["x"], ["y"], calls, opsets))
+    edges = [[onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 2])] for n in "ab"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("f0", ["a"], ["b"], domain="own")], "g", *edges)
+    with pytest.raises(ModelError, match="over 100,000 operators come of them"):
+        load_model(onnx.helper.make_model(graph, functions=functions, opset_imports=opsets))
