@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "supported_ops.md"
 
 def test_the_page_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == supported_ops_markdown(), "run: python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md"
+    assert page == supported_ops_markdown(), "run: make docs"
 
 
 def test_limits_are_filled_in() -> None:

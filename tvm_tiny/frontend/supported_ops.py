@@ -16,9 +16,7 @@ from .tflite_constraints import TFLITE
 _HEAD = """\
 # Supported operators
 
-This page is generated from the constraints in the code; do not edit it. After a change there, run
-
-    python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md
+This page is generated from the constraints in the code; do not edit it. After a change there, run `make docs`.
 
 A model with other operators, or other variants of these, gives one error that lists all of them with their tensors.
 All shapes must be static. Quantized models are int8; models in float32 work, too, with the same operators.
