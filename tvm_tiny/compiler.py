@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ def compile_model(
     rounding : "tflm" rounds twice, as TFLite Micro and CMSIS-NN do; "single" rounds once
     quantized_io : leave out QUANTIZE and DEQUANTIZE at the edges; inputs and outputs are int8
     module_name : part of the C names
-    pass_config : options of TVM's ``PassContext``, and microTVM's ``tir.usmp.*``
+    pass_config : options of TVM's ``PassContext``, ``tir.NAME`` as microTVM had them, and its ``tir.usmp.*``
     dump_ir : folder that gets the IR after every phase
     fusion : "auto" runs operators interleaved where that saves memory, row by row or a few columns at a time; "rows"
         takes whole rows only; "off" runs one operator after the other
@@ -229,11 +229,19 @@ def _check_stream(fusion: str, caller_io: bool) -> None:
         )
 
 
+def _renamed(option: str, known: Collection[str]) -> str:
+    """microTVM's users know options as tir.NAME; TVM has divided tir since, and the options are called as they were."""
+    area, _, name = option.partition(".")
+    names = (f"tirx.{name}", f"s_tir.{name}") if area == "tir" else ()
+    return next((n for n in names if n in known), option)
+
+
 def _pass_context(config: Mapping[str, Any]) -> Any:
     import tvm
 
+    known = set(tvm.transform.PassContext.list_configs())
     try:
-        return tvm.transform.PassContext(opt_level=3, config=dict(config))
+        return tvm.transform.PassContext(opt_level=3, config={_renamed(k, known): v for k, v in config.items()})
     except (AttributeError, TypeError, ValueError, RuntimeError) as e:
         reason = str(e).strip().splitlines()[-1]
         raise OptionError(

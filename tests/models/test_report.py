@@ -145,9 +145,16 @@ def test_run(archive: Path, tmp_path: Path, tool: Callable[[str], str]) -> None:
     assert {line.count("|") for line in tables if re.match(r"\| \d+ \|", line)} == {9}
 
 
+def test_layers_alone(archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "layers.svg"
+    assert main(["report", str(archive), "-o", str(path)]) == 0
+    texts = [t.text or "" for t in ET.fromstring(path.read_text()).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"0 conv2d", "stage 0: 4 layers in 10 steps, rolling buffers 640 B", "9 softmax"} <= set(texts)
+
+
 def test_wrong_uses(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(archive), "-o", str(tmp_path / "report.pdf")]) == 1
-    assert "a report ends in .html, .json or .md" in capsys.readouterr().err
+    assert "a report ends in .html, .json, .md or .svg" in capsys.readouterr().err
     assert main(["report", str(archive), "-o", str(tmp_path / "r.md"), "--board", "qemu-m3"]) == 1
     assert "--board and --inputs are for a run" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

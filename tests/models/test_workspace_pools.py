@@ -91,7 +91,7 @@ def test_compile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("config", "owned"),
     [
-        ({"tir.usmp.enable": True, "tir.usmp.algorithm": "hill_climb"}, False),
+        ({"tir.usmp.enable": True, "tir.usmp.algorithm": "hill_climb", "tir.disable_vectorize": 1}, False),
         ({"tir.usmp.use_workspace_io": 1}, False),
         ({"tir.usmp.use_workspace_io": False}, True),
     ],

@@ -1,4 +1,4 @@
-"""``tvmc report``: all that is known of a compiled model, as a page, as JSON, or as Markdown."""
+"""``tvmc report``: all that is known of a compiled model, as a page, as JSON, as Markdown, or drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tvm_tiny.errors import OptionError
 if TYPE_CHECKING:
     from tvm_tiny.measure import RunResult
 
-FORMATS = (".html", ".json", ".md")
+FORMATS = (".html", ".json", ".md", ".svg")
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -33,7 +33,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("report.html"),
         metavar="FILE",
-        help="by its ending: .html, one page that needs no network; .json; .md, for a pull request (%(default)s)",
+        help="by its ending: .html, one page that needs no network; .json; .md, for a pull request; .svg, the layers "
+        "and their stages alone (%(default)s)",
     )
     parser.add_argument("--run", action="store_true", dest="measure", help="run the model on an emulated board, too")
     parser.add_argument("--board", metavar="BOARD", help="board to emulate; by default the one compiled for")
@@ -72,12 +73,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _text(args: argparse.Namespace, module_name: str, info: dict[str, Any], result: RunResult | None) -> str:
     from tvm_tiny.report.content import report_content
+    from tvm_tiny.report.graph_svg import draw_graph
     from tvm_tiny.report.render import render_html, render_markdown
 
+    front = None if args.front == "off" or args.output.suffix == ".svg" else args.front
     with progress(f"looking for plans of {info['model']}"):
-        content = report_content(module_name, info, result, front=None if args.front == "off" else args.front)
+        content = report_content(module_name, info, result, front=front)
     if args.output.suffix == ".json":
         return json.dumps(content, indent=2) + "\n"
+    if args.output.suffix == ".svg":
+        return draw_graph(content).to_text()
     return render_markdown(content) if args.output.suffix == ".md" else render_html(content, info)
 
 

@@ -9,6 +9,8 @@ _STYLE = (
     "text{font-family:sans-serif;font-size:11px}"
     ".title{font-size:14px;font-weight:bold}.axis{stroke:#444;fill:none}.grid{stroke:#ddd;fill:none}"
     ".band{fill:#eee}"
+    ".stage{fill:#1f6fb412;stroke:#1f6fb466}.edge{stroke:#5c6773;fill:none}.bar{fill:#1f6fb4}"
+    ".patch{fill:none;stroke:#d2691e;stroke-width:1.5;stroke-dasharray:5 3}.patch-text{fill:#d2691e}"
 )
 INK = "#222"  # of text, and of what is drawn on colours that stay in the dark
 
