@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint test-qemu random-layers records fuzz fuzz-damage test-sanitized bench docs system clean
+.PHONY: help demo test check lint test-qemu random-layers records fuzz fuzz-damage test-sanitized bench docs pictures system clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.m
 docs: $(VENV)/.dev ## generate docs/supported_ops.md, build the site in build/site; a broken link ends it
 	$(BIN)/python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md
 	$(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+pictures: $(VENV)/.dev ## draw docs/pictures again, by the commands of docs/how_it_works.md
+	$(BIN)/python -m tests.documentation
 
 system: ## install missing system packages (Debian)
 	@PYTHON=$(PYTHON) .ci/system-packages

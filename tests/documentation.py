@@ -5,6 +5,8 @@ A block of commands (``sh``) or of Python runs in the tests, unless the line abo
     <!-- not run: needs a board on /dev/ttyACM0 -->
 
 Then its commands still have to parse. A block without a language right below one is what that one prints.
+
+``python -m tests.documentation`` puts what docs/how_it_works.md draws into docs/pictures.
 """
 
 from __future__ import annotations
@@ -12,14 +14,23 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tvm_tiny import demo
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+# What the quick start makes, and other pages begin with.
+MODEL, INPUTS, ARCHIVE = "model.tflite", "x.npz", "model.tar"
+PICTURES_PAGE, PICTURES = ROOT / "docs" / "how_it_works.md", ROOT / "docs" / "pictures"
 RUNNABLE = ("sh", "python")
 # Nothing that could be run hides behind another name.
 LANGUAGES = (*RUNNABLE, "", "c", "cmake", "cpp", "ini", "json", "toml", "yaml")
@@ -85,6 +96,28 @@ def parse_blocks(page: Path, text: str) -> list[Block]:
     return found
 
 
+def make_files(folder: Path) -> None:
+    """Put the files of the quick start into ``folder``."""
+    shutil.copy(demo.TFLITE, folder / MODEL)
+    with np.load(demo.TEST_SET) as file:
+        np.savez(folder / INPUTS, inputs=file["inputs"][:4])
+    command = [Path(sys.executable).parent / "tvmc", "compile", MODEL, "-o", ARCHIVE]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_TIMEOUT_S)
+
+
+def check_out(folder: Path) -> None:
+    """What a fresh clone has after its first `make`: links to the repository; `.venv` is this environment."""
+    environment = folder / ".venv"
+    environment.mkdir()
+    for name in (".ci", "Makefile", "pyproject.toml", "docs", "passes", "schedules", "targets", "tests", "tvm_tiny"):
+        (folder / name).symlink_to(ROOT / name)
+    for path in Path(sys.prefix).iterdir():
+        (environment / path.name).symlink_to(path)
+    for stamp in (".run", ".dev"):
+        (environment / stamp).unlink(missing_ok=True)
+        (environment / stamp).touch()
+
+
 def run_page(parts: Sequence[Block], folder: Path) -> None:
     """Run the blocks in order in ``folder``; neighbours of one language share a process. Compare what they print."""
     bin_folder = Path(sys.executable).parent
@@ -133,7 +166,9 @@ def check_output(block: Block, printed: str) -> None:
     for shown in (block.output or "").splitlines():
         expected = _words(shown)
         if expected not in ([], ["..."]):
-            assert any(_is_like(expected, line) for line in lines), f"{block}: does not print, or not here: {shown}"
+            assert any(_is_like(expected, line) for line in lines), (
+                f"{block}: does not print, or not here: {shown}\n{printed}"
+            )
 
 
 def _words(line: str) -> list[str]:
@@ -157,3 +192,19 @@ def _is_about(expected: str, actual: str) -> bool:
     values = [(float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs]
     same_text = re.sub(number, "#", expected) == re.sub(number, "#", actual)
     return same_text and all(abs(a - b) <= _TOLERANCE * a for a, b in values)
+
+
+def _draw() -> None:
+    """Run the page with the pictures and keep them."""
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_files(folder)
+        run_page(blocks(PICTURES_PAGE), folder)
+        for picture in folder.glob("*.svg"):
+            shutil.copy(picture, PICTURES)
+            print(PICTURES / picture.name)
+
+
+if __name__ == "__main__":
+    _draw()

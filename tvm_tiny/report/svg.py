@@ -6,7 +6,7 @@ import math
 from xml.sax.saxutils import escape, quoteattr
 
 _STYLE = (
-    "text{font-family:sans-serif;font-size:11px}"
+    "text{font-family:sans-serif;font-size:11px}text[font-size='9']{font-size:9px}text[font-size='10']{font-size:10px}"
     ".title{font-size:14px;font-weight:bold}.axis{stroke:#444;fill:none}.grid{stroke:#ddd;fill:none}"
     ".band{fill:#eee}"
     ".stage{fill:#1f6fb412;stroke:#1f6fb466}.edge{stroke:#5c6773;fill:none}.bar{fill:#1f6fb4}"
