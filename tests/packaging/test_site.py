@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import Browser
 from tests.documentation import ROOT
 
 
@@ -29,6 +30,16 @@ def test_the_site(tmp_path: Path) -> None:
         assert not [address for address in loaded if re.match("(https?:)?//", address)], page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"url\([\"']?(https?:)?//|@import", style.read_text("utf-8")), style
+
+
+def test_a_browser_finds_nothing_wrong(tmp_path: Path, chromium: str) -> None:
+    assert _build(ROOT / "docs", tmp_path / "site").returncode == 0
+    with Browser(chromium, tmp_path / "profile") as browser:
+        for page in ("index.html", "quick_start.html", "how_it_works.html"):
+            messages = browser.open(tmp_path / "site" / page).messages
+            assert [m for m in messages if "search/worker.js" not in m] == []  # a page that is a file has no workers
+        drawn = browser.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
+        assert drawn == [True] * 4
 
 
 @pytest.mark.parametrize(
