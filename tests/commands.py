@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
@@ -16,6 +17,8 @@ from typing import Any
 
 from tests.documentation import ROOT
 from tvm_tiny.cli.main import build_parser
+from tvm_tiny.cli.micro import parse_project_options
+from tvm_tiny.project import TemplateProject, template_dir
 
 # Beside tvmc, make and python; a name that is not here is a typing error, or belongs here.
 _PROGRAMS = (
@@ -44,9 +47,10 @@ def check_shell(text: str) -> None:
     """
     for inner in re.findall(r"\$\(([^()]*)\)", text):
         check_shell(inner)
+    platforms: dict[Path, str] = {}
     for line in text.replace("\\\n", " ").splitlines():
         for command in _split(line):
-            _check_command(command)
+            _check_command(command, platforms)
 
 
 def check_python(text: str) -> None:
@@ -98,10 +102,10 @@ def _split(line: str) -> Iterator[list[str]]:
         command = []
 
 
-def _check_command(command: Sequence[str]) -> None:
+def _check_command(command: Sequence[str], platforms: dict[Path, str]) -> None:
     program, *arguments = command
     if program == "tvmc":
-        _check_tvmc(arguments)
+        _check_tvmc(arguments, platforms)
     elif program == "make":
         _check_make(arguments)
     elif program == "python":
@@ -110,13 +114,27 @@ def _check_command(command: Sequence[str]) -> None:
         assert program in _PROGRAMS, f"what is {program}?"
 
 
-def _check_tvmc(arguments: Sequence[str]) -> None:
+def _check_tvmc(arguments: Sequence[str], platforms: dict[Path, str]) -> None:
+    """The command parses, and its project has the options; ``platforms`` are those of the projects made so far."""
     complaint = io.StringIO()
     with contextlib.redirect_stderr(complaint):
         try:
-            build_parser().parse_args(arguments)
+            args = build_parser().parse_args(arguments)
         except SystemExit as error:
             raise AssertionError(f"tvmc {shlex.join(arguments)}: {complaint.getvalue()}") from error
+    if arguments[0] != "micro":
+        return
+    if arguments[1].startswith("create"):
+        platforms[args.project_dir] = args.platform
+    for name in parse_project_options(args.project_option):
+        platform = platforms[args.project_dir]
+        assert name in _project_options(platform), f"tvmc {shlex.join(arguments)}: {platform} has no option {name}"
+
+
+@functools.cache
+def _project_options(platform: str) -> frozenset[str]:
+    with TemplateProject.from_directory(template_dir(platform)) as project:
+        return frozenset(option.name for option in project.info().project_options)
 
 
 def _check_make(arguments: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ RUNNABLE = ("sh", "python")
 # Nothing that could be run hides behind another name.
 LANGUAGES = (*RUNNABLE, "", "c", "cmake", "cpp", "ini", "json", "toml", "yaml")
 _REASON = re.compile(r"<!-- not run: (.+) -->")
-_TOLERANCE = 0.05  # of figures in what a page shows: another gcc counts a little differently
+_TOLERANCE = 0.02  # of figures in what a page shows: another gcc counts a little differently
 _TIMEOUT_S = 300
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,34 @@ def test_the_page_runs(page: Path, tmp_path: Path, tool: Callable[[str], str], f
     run_page(blocks(page), tmp_path)
     for name in (MODEL, INPUTS, ARCHIVE):
         assert (tmp_path / name).is_file(), f"{page.name} does not leave {name}"
+    _check_c([block for block in blocks(page) if block.language == "c"], tmp_path, tool("gcc"))
     if page == PICTURES_PAGE:
         drawn = {path.name: path for path in tmp_path.glob("*.svg")}
         assert sorted(drawn) == sorted(path.name for path in PICTURES.iterdir())
         for name, path in drawn.items():
             assert _words(path) == _words(PICTURES / name), f"{name} is out of date: make pictures"
+
+
+def _check_c(parts: list[Block], folder: Path, gcc: str) -> None:
+    """C that uses a model compiles with the header of the page's last one; other functions are the reader's."""
+    (folder / "c").mkdir()
+    with tarfile.open(folder / ARCHIVE) as archive:
+        for name in (n for n in archive.getnames() if n.endswith(".h")):
+            content = archive.extractfile(name)
+            assert content
+            (folder / "c" / Path(name).name).write_bytes(content.read())
+    for block in parts:
+        command = [gcc, "-std=c99", "-Wall", "-Werror", "-Wno-implicit-function-declaration", "-fsyntax-only", "-Ic"]
+        done = subprocess.run(
+            [*command, "-x", "c", "-"],
+            cwd=folder,
+            input=block.text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}: {done.stderr}"
 
 
 def _words(picture: Path) -> list[str]:
