@@ -1,7 +1,8 @@
 """Relax and TIR passes. Each works alone on any module; ``tvm_tiny.pipeline`` knows the order."""
 
-from tvm_tiny.passes._dataflow import array_of, is_const
+from tvm_tiny.passes._dataflow import DataflowWriter, array_of, is_const, map_functions, rewrite_bindings
 from tvm_tiny.passes._evaluate import evaluate_function
+from tvm_tiny.passes._relax_pass import relax_pass
 from tvm_tiny.passes.build_main import build_main
 from tvm_tiny.passes.cancel_transposes import CancelTransposes
 from tvm_tiny.passes.extract_program import extract_program
@@ -24,6 +25,7 @@ from tvm_tiny.passes.tile_channels import ChannelTiles, TileChannels, find_tiles
 __all__ = [
     "CancelTransposes",
     "ChannelTiles",
+    "DataflowWriter",
     "FoldConstants",
     "FoldPad",
     "FuseLookup",
@@ -42,8 +44,11 @@ __all__ = [
     "find_tiles",
     "is_const",
     "lower_tir",
+    "map_functions",
     "parse_tiles",
     "place_views",
+    "relax_pass",
     "reorder_program",
+    "rewrite_bindings",
     "stream_input",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
-from tvm_tiny.ops import Kernel, op_name, params_of
+from tvm_tiny.ops import OPS, Kernel, is_tinyml_call, op_name, params_of
 from tvm_tiny.ops.movement import Windows, row_windows
 from tvm_tiny.planner import Op, Window
 
@@ -12,8 +12,6 @@ _CONVOLUTIONS = {"qconv2d": slice(1, 3), "qdepthwise_conv2d": slice(0, 2)}  # wh
 _POOLS = {"qavg_pool2d", "qmax_pool2d"}
 PLANES = "permute_dims"  # with a row kernel: from planes (NCHW) to pixels (NHWC) or back
 TO_PIXELS = (0, 2, 3, 1)
-# A pixel needs that pixel of every input.
-_PIXELWISE = {"qadd", "qsub", "qmul", "lookup", "quantize", "dequantize", "requantize", "qconv2d_accumulate"}
 
 
 def windows_of(call: relax.Call, kernel: Kernel, n_inputs: int) -> list[Windows] | None:
@@ -34,7 +32,7 @@ def _window_of(call: relax.Call, kernel: Kernel) -> Windows | None:
     if kernel.granularity != "row" or int(call.ty.shape.values[0]) != 1:
         return None
     name = op_name(call)
-    if name in _PIXELWISE or name == PLANES:
+    if name == PLANES or (is_tinyml_call(call) and OPS[name].pixelwise):
         return Window(), Window()
     params = params_of(call)
     if name in _POOLS:

@@ -126,7 +126,7 @@ class TfliteGraph:
 
         Parameters
         ----------
-        code : name in the schema's BuiltinOperator, like "CONV_2D"
+        code : name in the schema's BuiltinOperator, like "CONV_2D"; "CUSTOM <name>" for an operator beside it
         inputs : absent optional ones at the end are left out, others become -1
         options_type : name in the schema's BuiltinOptions, like "Conv2DOptions"
         options : its fields in the builders' spelling (``StrideW=2``); a list of int becomes an int32 vector
@@ -233,9 +233,11 @@ def _operator(builder: flatbuffers.Builder, op: OperatorRecord, opcode_index: in
 
 
 def _operator_code(builder: flatbuffers.Builder, code: str) -> int:
-    value = getattr(tflite.BuiltinOperator, code)
+    builtin, _, custom = code.partition(" ")
+    value = getattr(tflite.BuiltinOperator, builtin)
+    name = {"CustomCode": builder.CreateString(custom)} if custom else {}
     # Readers older than 2020 look at the 8-bit field; 127 there sends newer ones to the other.
-    return _table(builder, "OperatorCode", DeprecatedBuiltinCode=min(value, 127), Version=1, BuiltinCode=value)
+    return _table(builder, "OperatorCode", DeprecatedBuiltinCode=min(value, 127), Version=1, BuiltinCode=value, **name)
 
 
 def _int32_vector(builder: flatbuffers.Builder, values: Sequence[int]) -> int:

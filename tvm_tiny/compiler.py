@@ -53,6 +53,7 @@ def compile_model(
     patch: str | Sequence[str] = "auto",
     channel_tiles: str | Sequence[str] = "auto",
     tuning_records: Path | str | Records | None = "shipped",
+    extra_passes: Mapping[str, Sequence[Any]] | None = None,
     name: str | None = None,
 ) -> CompiledModel:
     """Compile a quantized network to C for a Cortex-M board.
@@ -87,6 +88,8 @@ def compile_model(
         is between
     tuning_records : what ``tvmc tune`` wrote (its folder or file); "shipped": those of the package, where kernels are
         taken for speed; None: kernels as they are taken untuned
+    extra_passes : passes of yours on the Relax module, ``{"simplify": [MyPass()]}``: run at the end of that phase, of
+        those of ``pipeline.relax_phases``
     name : the model's name in reports; by default the file's
 
     Raises
@@ -123,7 +126,15 @@ def compile_model(
     tiles = _tiling(channel_tiles)
     records = find_records(tuning_records, board.cpu, optimize)
     options = pipeline.Options(
-        rounding, quantized_io, ir_folder, caller_io, stream_input, optimize, tiles or (), records
+        rounding,
+        quantized_io,
+        ir_folder,
+        caller_io,
+        stream_input,
+        optimize,
+        tiles or (),
+        records,
+        extra_passes or {},
     )
     source = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tvm
 from tvm import relax
 
 from tvm_tiny import passes, planner, schedules
-from tvm_tiny.errors import OutputError
+from tvm_tiny.errors import OptionError, OutputError
 from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
 from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import Board
@@ -35,6 +36,7 @@ class Options:
     optimize : speed, balanced or size: what kernels prefer
     tiles : blocks that run in slices of their expanded channels
     records : what tuning found out about layers
+    extra_passes : name of a phase -> module passes to run at its end
     """
 
     rounding: str = "tflm"
@@ -45,12 +47,18 @@ class Options:
     optimize: schedules.Optimize = "speed"
     tiles: tuple[passes.ChannelTiles, ...] = ()
     records: Records | None = None
+    extra_passes: Mapping[str, Sequence[tvm.transform.Pass]] = field(default_factory=dict)
 
 
 def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
-    """Phase name -> Relax passes, in order."""
+    """Phase name -> Relax passes, in order.
+
+    Raises
+    ------
+    OptionError : an extra pass for a phase that there is not
+    """
     edges = [passes.QuantizedIo()] if options.quantized_io else []
-    return {
+    phases: dict[str, list[tvm.transform.Pass]] = {
         "integers": [passes.LowerQdq(rounding=options.rounding)],
         "edges": edges,
         "layout": [passes.CancelTransposes(), passes.HoistTransposes()],
@@ -65,6 +73,9 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
         "rows": [passes.SplitToSlices()],
         "tiles": [passes.TileChannels(tiles=options.tiles)] if options.tiles else [],
     }
+    for unknown in options.extra_passes.keys() - phases.keys():
+        raise OptionError(f"extra_passes: no phase is called '{unknown}'", hints=[f"phases: {', '.join(phases)}"])
+    return {name: [*own, *options.extra_passes.get(name, ())] for name, own in phases.items()}
 
 
 def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRModule, Program]:
@@ -75,6 +86,8 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
     for phase, phase_passes in relax_phases(options).items():
         for each in phase_passes:
             module = each(module)
+        if phase in options.extra_passes:
+            _check_form(module, phase)
         dump(phase, module)
 
     def select(call: relax.Call) -> Kernel:
@@ -88,6 +101,16 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
 
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, passes.stream_input(program) if options.stream_input else program
+
+
+def _check_form(module: tvm.IRModule, phase: str) -> None:
+    try:
+        relax.analysis.well_formed(module)
+    except ValueError as e:
+        raise OptionError(
+            f"extra_passes: the module is not well-formed behind phase '{phase}': {e}",
+            hints=["call the pass on a small module and relax.analysis.well_formed on what it returns"],
+        ) from e
 
 
 def to_tir(program: Program, plan: planner.Plan, prefix: str, options: Options) -> TirProgram:

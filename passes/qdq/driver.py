@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_tiny.errors import UnsupportedOperatorError
-from tvm_tiny.ops import make_call
+from tvm_tiny.ops import is_tinyml_call, make_call
 from tvm_tiny.passes._dataflow import (
     bindings_of,
     dtype_of,
@@ -93,7 +93,9 @@ class _Driver:
         return self._low.lower(source.args[0], replace(goal, q=quantization_or_refuse(source)))
 
     def _move_integers(self, var: relax.Var, call: relax.Call) -> relax.Expr:
-        """Data movement that the model has on integer tensors already."""
+        """Data movement that the model has on integer tensors already, and operators that are integer ones."""
+        if is_tinyml_call(call) and dtype_of(var) == "int8":
+            return self._low.emit(with_args(call, [self._low.ints.get(a, a) for a in call.args]), var.name)
         offset = UINT8_OFFSET if dtype_of(call.args[0]) == "uint8" else 0
         if is_call(call, "concat"):
             fields = [self._low.ints.get(f, f) for f in self._low.reader.fields(call.args[0])]

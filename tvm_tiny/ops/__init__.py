@@ -7,7 +7,17 @@ from .dead_macs import get_dead_macs, with_dead_macs
 from .io_info import IoTensor, ModelIo, get_io, with_io
 from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
 from .program import Function, Layer, Program, RowStream, TirProgram
-from .registry import OPS, OpDef, is_tinyml_call, make_call, op_name, params_of, register_ops
+from .registry import (
+    OPS,
+    OpDef,
+    infer_broadcast,
+    is_tinyml_call,
+    make_call,
+    op_name,
+    params_of,
+    register_op,
+    register_ops,
+)
 
 __all__ = [
     "OPS",
@@ -25,10 +35,12 @@ __all__ = [
     "TirProgram",
     "get_dead_macs",
     "get_io",
+    "infer_broadcast",
     "is_tinyml_call",
     "make_call",
     "op_name",
     "params_of",
+    "register_op",
     "register_ops",
     "with_dead_macs",
     "with_io",

@@ -48,13 +48,16 @@ PREFIX = "relax.tinyml."
 class OpDef:
     """Name, argument names, parameter class and shape rule of one operator.
 
+    params : a frozen dataclass whose fields are int, float, bool, str or tuples of them
     infer : (argument shapes, parameters) -> (output shape, output dtype)
+    pixelwise : a pixel of the output needs that pixel of every activation input, and no other
     """
 
     name: str
     arguments: tuple[str, ...]
-    params: type[qp.Params]
+    params: type[Any]
     infer: Callable[[list[tuple[int, ...]], Any], tuple[tuple[int, ...], str]]
+    pixelwise: bool = False
 
 
 def window_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
@@ -81,7 +84,8 @@ def _pool(shapes: list[tuple[int, ...]], p: qp.PoolParams) -> tuple[tuple[int, .
     return (n, oh, ow, c), "int8"
 
 
-def _broadcast(shapes: list[tuple[int, ...]], _: qp.Params) -> tuple[tuple[int, ...], str]:
+def infer_broadcast(shapes: list[tuple[int, ...]], _: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of an elementwise int8 operator that broadcasts as NumPy does."""
     rank = max(len(s) for s in shapes)
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     out = []
@@ -110,17 +114,24 @@ OPS: dict[str, OpDef] = {
             ("data", "weight", "sums"),
             qp.AccumulateParams,
             lambda s, p: ((*s[0][:3], s[1][0]), "int32"),
+            pixelwise=True,
         ),
-        OpDef("requantize", ("sums", "multiplier", "shift"), qp.RequantizeParams, lambda s, p: (s[0], "int8")),
+        OpDef(
+            "requantize",
+            ("sums", "multiplier", "shift"),
+            qp.RequantizeParams,
+            lambda s, p: (s[0], "int8"),
+            pixelwise=True,
+        ),
         OpDef(
             "qdense",
             ("data", "weight", "bias", "multiplier", "shift"),
             qp.DenseParams,
             lambda s, p: ((s[0][0], s[1][0]), "int8"),
         ),
-        OpDef("qadd", ("a", "b"), qp.AddParams, _broadcast),
-        OpDef("qsub", ("a", "b"), qp.AddParams, _broadcast),
-        OpDef("qmul", ("a", "b"), qp.MulParams, _broadcast),
+        OpDef("qadd", ("a", "b"), qp.AddParams, infer_broadcast, pixelwise=True),
+        OpDef("qsub", ("a", "b"), qp.AddParams, infer_broadcast, pixelwise=True),
+        OpDef("qmul", ("a", "b"), qp.MulParams, infer_broadcast, pixelwise=True),
         OpDef("qavg_pool2d", ("data",), qp.PoolParams, _pool),
         OpDef("qmax_pool2d", ("data",), qp.PoolParams, _pool),
         OpDef("qmean", ("data",), qp.MeanParams, _mean),
@@ -131,9 +142,9 @@ OPS: dict[str, OpDef] = {
             qp.ResizeParams,
             lambda s, p: ((s[0][0], p.size[0], p.size[1], s[0][3]), "int8"),
         ),
-        OpDef("lookup", ("data", "table"), qp.LookupParams, lambda s, p: (s[0], p.out_dtype)),
-        OpDef("quantize", ("data",), qp.QuantizeParams, lambda s, p: (s[0], p.dtype)),
-        OpDef("dequantize", ("data",), qp.QuantizeParams, lambda s, p: (s[0], "float32")),
+        OpDef("lookup", ("data", "table"), qp.LookupParams, lambda s, p: (s[0], p.out_dtype), pixelwise=True),
+        OpDef("quantize", ("data",), qp.QuantizeParams, lambda s, p: (s[0], p.dtype), pixelwise=True),
+        OpDef("dequantize", ("data",), qp.QuantizeParams, lambda s, p: (s[0], "float32"), pixelwise=True),
     )
 }
 
@@ -141,23 +152,26 @@ OPS: dict[str, OpDef] = {
 @cache
 def register_ops() -> None:
     """Register all operators with TVM; calling it again changes nothing, and takes no time."""
-    known = set(tvm.ir.Op.list_op_names())
-    register = tvm_ffi.get_global_func("ir.RegisterOp")
     for definition in OPS.values():
-        name = PREFIX + definition.name
-        if name in known:
-            continue
-        register(name, f"Integer operator {definition.name} of tvm-tiny.")
-        op = tvm.ir.Op.get(name)
-        op.set_num_inputs(len(definition.arguments))
-        for argument in definition.arguments:
-            op.add_argument(argument, "Tensor", "")
-        op.set_attrs_type_key("ir.DictAttrs")
-        op.set_attr("FInferType", _infer_type)
-        op.set_attr("FPurity", True)
+        register_op(definition)
 
 
-def make_call(name: str, args: list[Any], params: qp.Params) -> relax.Call:
+def register_op(definition: OpDef) -> None:
+    """Register one operator with TVM, which keeps the first of a name."""
+    name = PREFIX + definition.name
+    if name in set(tvm.ir.Op.list_op_names()):
+        return
+    tvm_ffi.get_global_func("ir.RegisterOp")(name, f"Integer operator {definition.name} of tvm-tiny.")
+    op = tvm.ir.Op.get(name)
+    op.set_num_inputs(len(definition.arguments))
+    for argument in definition.arguments:
+        op.add_argument(argument, "Tensor", "")
+    op.set_attrs_type_key("ir.DictAttrs")
+    op.set_attr("FInferType", _infer_type)
+    op.set_attr("FPurity", True)
+
+
+def make_call(name: str, args: list[Any], params: Any) -> relax.Call:
     """Build ``relax.tinyml.<name>(*args)`` with ``params`` as its attributes."""
     definition = OPS[name]
     if not isinstance(params, definition.params):
