@@ -198,7 +198,7 @@ def _section(what: Callable[..., Any], before: str, after: str) -> str:
     """Name and docstring, then both texts."""
     doc = inspect.cleandoc(what.__doc__ or "").split("\nParameters\n")[0].split("\nRaises\n")[0]
     prose = doc.strip().replace("``", "`").replace("\nAfter:", "\n\nAfter:")
-    blocks = f"```text\n# before\n{before}\n```\n\n```text\n# after\n{after}\n```\n"
+    blocks = f"```\n# before\n{before}\n```\n\n```\n# after\n{after}\n```\n"
     return f"### {what.__name__}\n\n{prose}\n\n{blocks}"
 
 

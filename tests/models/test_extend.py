@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,15 @@ from tests.onnx_qdq import OnnxWriter, quantized
 from tests.relax_builder import calls, const, int8, module, simplified
 from tests.tflite_writer import TfliteWriter
 from tvm_tiny import planner
+from tvm_tiny.cli.main import main
 from tvm_tiny.compiler import compile_model
-from tvm_tiny.errors import OptionError, UnsupportedOperatorError
+from tvm_tiny.errors import ArtifactError, OptionError, UnsupportedOperatorError
 from tvm_tiny.extend import converter, register_operator
 from tvm_tiny.frontend import extension, load_model, onnx_converters, tflite_converters_compute
 from tvm_tiny.frontend.graph import Operator
 from tvm_tiny.frontend.onnx_constraints import ONNX
 from tvm_tiny.frontend.tflite_constraints import TFLITE
-from tvm_tiny.ops import OPS, Kernel, OpDef, infer_broadcast, make_call, params_of
+from tvm_tiny.ops import OPS, Kernel, OpDef, infer_broadcast, load_network, make_call, params_of
 from tvm_tiny.passes import relax_pass
 from tvm_tiny.quant import lut, reference
 from tvm_tiny.quant.params import LookupParams
@@ -138,6 +140,32 @@ def test_an_operator_of_onnx_joins_those_in_front_of_it(tmp_path: Path) -> None:
     assert [c for c in found if c != "permute_dims"] == [
         *("tinyml.quantize", "tinyml.qconv2d", "tinyml.lookup", "tinyml.qconv2d", "tinyml.dequantize"),
     ]
+
+
+def test_the_command_line_knows_what_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _register()
+    converter("tflite", "CUSTOM AbsDifference", inputs=2)(_convert)
+    monkeypatch.chdir(tmp_path)
+    Path("model.tflite").write_bytes(_model())
+    rng = np.random.default_rng(0)
+    np.savez("x.npz", x=int8(rng, *SHAPE), y=int8(rng, *SHAPE))
+    for command in (
+        "compile model.tflite -o model.tar --target tinyml/qemu-m4",
+        "run model.tar --device native --inputs x.npz --compare reference --json validation.json",
+        "inspect model.tar --dump-graph graph.onnx",
+    ):
+        assert main(command.split()) == 0, command
+    layers = json.loads(Path("validation.json").read_text(encoding="utf-8"))["layers"]
+    assert [(layer["op"], layer["differing"]) for layer in layers][1] == ("abs_difference", 0)
+
+
+def test_a_network_with_an_unregistered_operator_says_what_is_missing() -> None:
+    _register("there_only")
+    mod = module(lambda bb, a, b: make_call("there_only", [a, b], _Zero(0)), a=((1, 4), "int8"), b=((1, 4), "int8"))
+    network = tvm.ir.save_json(mod).replace("there_only", "somewhere_else")
+    with pytest.raises(ArtifactError, match=r"operator relax\.tinyml\.somewhere_else, which is not part") as caught:
+        load_network(network)
+    assert "import the module that registers it first" in caught.value.hints[0]
 
 
 def test_without_a_converter_it_is_not_supported() -> None:

@@ -186,13 +186,10 @@ class _Reference:
     """The integer network of an archive, evaluated with NumPy."""
 
     def __init__(self, archive: Path, module: str, info: Mapping[str, Any]) -> None:
-        import tvm
+        from tvm_tiny.ops import load_network
 
-        from tvm_tiny.ops import register_ops
-
-        register_ops()
         with follow_metadata(archive):
-            self._func = tvm.ir.load_json(read_ir(archive, module))["main"]
+            self._func = load_network(read_ir(archive, module))["main"]
         self._info = info
 
     def outputs(self, sample: Sequence[bytes]) -> list[list[Array]]:

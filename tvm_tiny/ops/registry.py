@@ -30,6 +30,7 @@ Data movement on integers (reshape, permute_dims, concat, split, strided_slice, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
@@ -39,6 +40,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from tvm_tiny.errors import ArtifactError
 from tvm_tiny.quant import params as qp
 
 PREFIX = "relax.tinyml."
@@ -169,6 +171,26 @@ def register_op(definition: OpDef) -> None:
     op.set_attrs_type_key("ir.DictAttrs")
     op.set_attr("FInferType", _infer_type)
     op.set_attr("FPurity", True)
+
+
+def load_network(ir_json: str) -> tvm.IRModule:
+    """The network of an archive, as ``aot.read_ir`` gives it.
+
+    Raises
+    ------
+    ArtifactError : it has an operator from outside that is not registered in this process
+    """
+    register_ops()
+    try:
+        return tvm.ir.load_json(ir_json)
+    except AttributeError as e:
+        unknown = re.search(r"Operator (\S+) is not registered", str(e))
+        if unknown is None:
+            raise
+        raise ArtifactError(
+            f"the network has operator {unknown[1]}, which is not part of tvm-tiny",
+            hints=["import the module that registers it first: docs/adding_an_operator.md, 'In your tvmc'"],
+        ) from e
 
 
 def make_call(name: str, args: list[Any], params: Any) -> relax.Call:

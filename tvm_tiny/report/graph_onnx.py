@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import tvm
 from onnx import helper, numpy_helper
 from tvm import relax
 
 from tvm_tiny import planner
-from tvm_tiny.ops import OPS, is_tinyml_call, op_name, params_of, register_ops
+from tvm_tiny.ops import OPS, is_tinyml_call, load_network, op_name, params_of
 from tvm_tiny.passes import array_of, is_const
 from tvm_tiny.report.content import report_content
 
@@ -121,9 +120,8 @@ class _Places:
 
 def _calls(ir_json: str) -> dict[str, deque[relax.Call]]:
     """Calls by the name of their result; equal names in order."""
-    register_ops()
     found: defaultdict[str, deque[relax.Call]] = defaultdict(deque)
-    for block in tvm.ir.load_json(ir_json)["main"].body.blocks:
+    for block in load_network(ir_json)["main"].body.blocks:
         for binding in block.bindings:
             if isinstance(binding.value, relax.Call):
                 found[str(binding.var.name)].append(binding.value)
