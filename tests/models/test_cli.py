@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +161,12 @@ def test_the_onnx_model_gives_the_tflite_model_s_outputs(few: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("platform", ["native", pytest.param("qemu", marks=pytest.mark.qemu)])
 def test_the_way_of_a_project(
-    platform: str, archive: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    platform: str,
+    archive: Path,
+    few: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project, y = tmp_path / "project", tmp_path / "y.npz"
     options = ["--project-option", "optimization=-O1", "verbose=false"]
@@ -178,6 +185,15 @@ def test_the_way_of_a_project(
     assert main(["micro", "create", "-f", str(project), str(archive), platform]) == 0
     assert not (project / "build").exists()
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+    # As the project's own README says, in its folder.
+    (commands,) = re.findall(r"```sh\n(.*?)```", (project / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(project)
+    for command in commands.splitlines():
+        program, *arguments = shlex.split(command)
+        assert program == "tvmc"
+        assert main(arguments) == 0, command
+    assert (project / "outputs.npz").is_file()
 
 
 def test_a_failed_replacement_keeps_the_old_project(
