@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,8 @@ def load_board(name: str) -> Board:
     if name not in board_names():
         close = difflib.get_close_matches(name, board_names())
         hints = [f"did you mean {' or '.join(repr(c) for c in close)}?"] if close else []
+        if re.match(r"(c|llvm|cmsis-nn|host)\b", name):
+            hints = ["a target names a board here, which says which core it is: --target tinyml/BOARD"]
         raise TargetError(
             f"unknown board {name!r}; known: {', '.join(board_names())}",
             hints=[*hints, "list the boards: tvmc targets", "give the path of a board file of your own (.toml)"],

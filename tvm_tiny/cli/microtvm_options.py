@@ -75,6 +75,23 @@ RUN_REFUSED = (
     Refused("--number", "instruction counts are exact: one run is enough"),
     Refused("--end-to-end", "instruction counts leave out what a user's firmware would not have"),
 )
+_REPEATED = "an emulator's counts are exact, and a board's kernels run alone: one run is enough"
+_TEMPLATES = "layers are searched as they stand in tvm_tiny/schedules, for a core's own kernels"
+TUNE_REFUSED = (
+    Refused("--number", _REPEATED),
+    Refused("--repeat", _REPEATED),
+    Refused("--min-repeat-ms", _REPEATED),
+    Refused("--parallel", "up to 24 candidates are one image", "--rpc-tracker: any number of devices (docs/tuning.md)"),
+    Refused("--timeout", "a candidate that hangs is stopped by itself"),
+    Refused("--early-stopping", "a space that is through ends its search", "--trials N or --time TIME"),
+    Refused("--tuning-records", "a session goes on where the one in its folder ended", "-o with the same folder"),
+    Refused("--desired-layout", "kernels work on NHWC"),
+    Refused("--input-shapes", "shapes are those of the model file", "fix the shapes where the model is exported"),
+    Refused("--enable-autoscheduler", _TEMPLATES),
+    Refused("--include-simple-tasks", _TEMPLATES),
+    Refused("--log-estimated-latency", _TEMPLATES, "records/progress.svg shows how far it has come"),
+    Refused("--target-*", "options of the target come from the board", _BOARD_HINT),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvm_tiny.cli import microtvm_options
 from tvm_tiny.cli.console import stdout_console
 from tvm_tiny.cli.micro import parse_project_options
 from tvm_tiny.cli.output import write_output
@@ -79,7 +80,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--quantized-io", action="store_true", help="as for tvmc compile")
     parser.add_argument("--seed", type=int, default=0, help="of the search (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refused=microtvm_options.TUNE_REFUSED)
 
 
 def run(args: argparse.Namespace) -> int:

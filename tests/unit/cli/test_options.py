@@ -25,13 +25,20 @@ def test_a_fixed_option_takes_its_values_and_no_other(
     assert f"  - {option.flag} {option.accepted[0]}, or leave it out" in err
 
 
-@pytest.mark.parametrize("option", microtvm_options.COMPILE_REFUSED, ids=lambda o: o.flag)
+_REFUSED = {
+    "compile": microtvm_options.COMPILE_REFUSED,
+    "run": microtvm_options.RUN_REFUSED,
+    "tune -o records": microtvm_options.TUNE_REFUSED,
+}
+
+
+@pytest.mark.parametrize(("command", "option"), [(c, o) for c, options in _REFUSED.items() for o in options], ids=str)
 @pytest.mark.parametrize("form", ["{flag} value m.tflite", "m.tflite {flag}=value"])
 def test_a_refused_option_is_explained(
-    option: microtvm_options.Refused, form: str, capsys: pytest.CaptureFixture[str]
+    command: str, option: microtvm_options.Refused, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flag = option.flag.replace("*", "c-mcpu")
-    assert main(["compile", *form.format(flag=flag).split()]) == 1
+    assert main([*command.split(), *form.format(flag=flag).split()]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"error: {flag}: {option.reason}\nThings to try:\n  - {option.hint or f'leave {flag} out'}\n")
 

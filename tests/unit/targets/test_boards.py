@@ -223,6 +223,13 @@ def test_unknown_board_lists_the_known_and_the_close_ones() -> None:
     assert any("nrf52840dk" in hint for hint in e.value.hints)
 
 
+@pytest.mark.parametrize("target", ["c -keys=cpu -model=host", "cmsis-nn,c", "llvm", "c"])
+def test_a_target_of_microtvm_is_told_what_to_say_instead(target: str) -> None:
+    with pytest.raises(TargetError, match=f"unknown board '{target}'") as e:
+        resolve(target)
+    assert e.value.hints[0].endswith("--target tinyml/BOARD")
+
+
 def test_default_is_qemu_m7() -> None:
     assert resolve(None).name == resolve("tinyml").name == "qemu-m7"
 
