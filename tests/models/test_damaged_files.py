@@ -55,7 +55,7 @@ def test_a_number_is_always_the_same_file() -> None:
         (lambda _: [][1], "IndexError"),
         (lambda _: bytearray(trial.MEMORY_BYTES), "MemoryError"),
         (lambda path: path.parent.with_name("escaped").write_text("x"), "files outside of the folder"),
-        (lambda _: [x for x in iter(int, 1) if x], "not done within 1 s"),
+        (lambda _: [x for x in iter(int, 1) if x], "SIGPROF"),
         (lambda _: np.ctypeslib.ctypes.string_at(0), "SIGSEGV"),
     ],
 )

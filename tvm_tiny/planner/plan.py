@@ -175,6 +175,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form, for metadata and reports."""
+        offsets = {t: place.offset for s in self.stages for t, place in s.places.items()}
         return {
             "arena_bytes": self.arena_bytes,
             "caller_bytes": self.caller_bytes,
@@ -187,14 +188,13 @@ class Plan:
             "macs": self.macs,
             "executed_macs": self.executed_macs,
             "stages": [
-                {**self._stage_dict(stage), "timeline": self._timeline_dict(program, stage)}
+                {**self._stage_dict(stage), "timeline": self._timeline_dict(program, stage, offsets)}
                 for program, stage in zip(self.program.stages, self.stages, strict=True)
             ],
         }
 
-    def _timeline_dict(self, stage: Stage, planned: PlannedStage) -> dict[str, Any]:
+    def _timeline_dict(self, stage: Stage, planned: PlannedStage, offsets: Mapping[int, int]) -> dict[str, Any]:
         """Live bytes, see ``timeline``; JSON has no pairs, so ranges are lists."""
-        offsets = {t: place.offset for s in self.stages for t, place in s.places.items()}
         timeline = stage_timeline(self.graph, stage, planned, offsets)
         return {
             "spans": list(timeline.spans),
