@@ -29,7 +29,7 @@ def mutate(data: bytes, rng: Random) -> bytes:
             # One field of the schema gets another one's content: an offset that is sound in itself.
             (_, to), (_, source) = rng.choice(fields), rng.choice(fields)
             (target,) = struct.unpack_from("<I", data, source)
-            changed[to : to + 4] = struct.pack("<i", source + target - to)[:4]
+            changed[to : to + 4] = struct.pack("<I", source + target - to & 0xFFFFFFFF)
         elif kind < 0.5:
             _, at = rng.choice(fields)
             width = rng.choice((1, 4))
