@@ -14,7 +14,8 @@ SOURCE = """
 typedef void (*function)(void);
 __attribute__((noipa)) void use(volatile char* p) { *p = 1; }
 __attribute__((naked)) void pushes(void) {
-  __asm("push {r4-r11, lr}\\n vpush {d8-d15}\\n sub sp, #40\\n bl use\\n add sp, #40\\n vpop {d8-d15}\\n pop {r4-r11, pc}");
+  __asm("push {r4-r11, lr}\\n vpush {d8-d15}\\n sub sp, #40\\n bl use\\n"
+        "add sp, #40\\n vpop {d8-d15}\\n pop {r4-r11, pc}");
 }
 __attribute__((naked)) void outer(void) {
   __asm("str lr, [sp, #-8]!\\n 1: subs r0, #1\\n blt 1b\\n bl pushes\\n bl pair\\n ldr pc, [sp], #8");

@@ -29,6 +29,7 @@ def run_on_board(
     *,
     device: str = "qemu",
     project_options: Mapping[str, Any] | None = None,
+    share_arena: bool = False,
 ) -> list[list[Tensors]]:
     """Outputs of every model for each of its sets of inputs, of which all models have equally many.
 
@@ -36,6 +37,7 @@ def run_on_board(
     ----------
     device : "qemu", with every store watched, or "native"
     project_options : of that platform
+    share_arena : one workspace for all, as large as the largest of them needs; models without streamed input
 
     Raises
     ------
@@ -50,7 +52,7 @@ def run_on_board(
         if path.endswith((".c", ".h")):
             files[f"codegen/host/include/{Path(path).name}"] = data
     files[f"codegen/host/include/tvmgen_{MODULE}.h"] = _header(infos).encode()
-    files[f"codegen/host/src/{MODULE}_lib0.c"] = _source(models, infos).encode()
+    files[f"codegen/host/src/{MODULE}_lib0.c"] = _source(models, infos, share_arena).encode()
     archive = write_archive(folder / "all.tar", files)
     batch = {}
     for i, (info, inputs) in enumerate(zip(infos, sets, strict=True)):
@@ -107,31 +109,36 @@ def _header(infos: Sequence[dict[str, Any]]) -> str:
     return "#include <stdint.h>\n" + "".join(structs) + run
 
 
-def _source(models: Sequence[CompiledModel], infos: Sequence[dict[str, Any]]) -> str:
+def _source(models: Sequence[CompiledModel], infos: Sequence[dict[str, Any]], share_arena: bool) -> str:
     units = [f'#include "{Path(path).name}"\n' for m in models for path in m.files if path.endswith(".c")]
-    bodies = [_call(i, m.module_name, info) for i, (m, info) in enumerate(zip(models, infos, strict=True))]
+    arena = f"tvmgen_{MODULE}_workspace" if share_arena else ""
+    if share_arena:
+        size = max(info["arena_bytes"] for info in infos)
+        units = [f"#define TVMGEN_{m.module_name.upper()}_NO_STATIC_WORKSPACE\n" for m in models] + units
+        units.append(f"static TINYML_ALIGNED(16) uint8_t {arena}[{size}];\n")
+    bodies = [_call(i, m.module_name, info, arena) for i, (m, info) in enumerate(zip(models, infos, strict=True))]
     run = f"int32_t tvmgen_{MODULE}_run(struct tvmgen_{MODULE}_inputs* in, struct tvmgen_{MODULE}_outputs* out) {{\n"
     head = f'#include <string.h>\n#include "tvmgen_{MODULE}.h"\n#include "tvm_tiny_kernels.h"\n'
     return f"{head}{''.join(units)}{run}  TINYML_MARK(0);\n{''.join(bodies)}  TINYML_MARK(-1);\n  return 0;\n}}\n"
 
 
-def _call(i: int, name: str, info: dict[str, Any]) -> str:
-    """C statements that run model ``i``."""
-    prefix = f"tvmgen_{name}"
+def _call(i: int, name: str, info: dict[str, Any], arena: str) -> str:
+    """C statements that run model ``i``, in its own arena where none is given."""
+    prefix, suffix = f"tvmgen_{name}", "_in" if arena else ""
     inputs = [(f"in->in_{i}_{j}", t["c_name"], t["size_bytes"]) for j, t in enumerate(info["inputs"])]
     outputs = [(f"out->out_{i}_{j}", t["c_name"], t["size_bytes"]) for j, t in enumerate(info["outputs"])]
-    get = [f"memcpy({buffer}, y.{name}, {size});" for buffer, name, size in outputs]
+    get = [f"struct {prefix}_outputs y = {prefix}_map_outputs{suffix}({arena});"]
+    get += [f"memcpy({buffer}, y.{name}, {size});" for buffer, name, size in outputs]
     if info["stream"] is not None:
         row, rows = info["stream"]["row_bytes"], info["stream"]["rows"]
         push = f"if ({prefix}_push_row((uint8_t*)in->in_{i}_0 + y * {row}) != {rows - 1} - y) return 1;"
-        lines = [f"{prefix}_reset();", f"for (int32_t y = 0; y < {rows}; ++y) {push}"]
-        lines += [f"struct {prefix}_outputs y = {prefix}_map_outputs();", *get]
+        lines = [f"{prefix}_reset();", f"for (int32_t y = 0; y < {rows}; ++y) {push}", *get]
     elif info["inputs"][0]["arena_offset"] is not None:
-        lines = [f"struct {prefix}_inputs x = {prefix}_map_inputs();"]
+        lines = [f"struct {prefix}_inputs x = {prefix}_map_inputs{suffix}({arena});"]
         lines += [f"memcpy(x.{name}, {buffer}, {size});" for buffer, name, size in inputs]
-        lines += [f"if ({prefix}_run()) return 1;", f"struct {prefix}_outputs y = {prefix}_map_outputs();", *get]
+        lines += [f"if ({prefix}_run{suffix}({arena})) return 1;", *get]
     else:
         x, y = (", ".join(f".{name} = {buffer}" for buffer, name, _ in edge) for edge in (inputs, outputs))
         lines = [f"struct {prefix}_inputs x = {{{x}}};", f"struct {prefix}_outputs y = {{{y}}};"]
-        lines += [f"if ({prefix}_run(&x, &y)) return 1;"]
+        lines += [f"if ({prefix}_run{suffix}({', '.join(filter(None, ('&x', '&y', arena)))})) return 1;"]
     return "  {\n" + "".join(f"    {line}\n" for line in lines) + "  }\n"
