@@ -17,6 +17,8 @@ from tvm_tiny.passes._evaluate import tensor_args
 RESHAPES = ("reshape", "flatten", "squeeze", "expand_dims")
 _CHANNELWISE = ("qavg_pool2d", "qmax_pool2d", "qresize2d")
 _BINARY = ("qadd", "qsub", "qmul")
+_WITH_PARAMETERS = ("qconv2d", "qdepthwise_conv2d", "qdense", "lookup")
+"""Their first argument is the only one with channels; weights and the like follow it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Tie:
 
 def tensors_of(call: relax.Call) -> list[relax.Expr]:
     """The call's tensors, those of tuples one by one; weights and the like only where they come as operands."""
-    args = tensor_args(call)[:1] if is_tinyml_call(call) and op_name(call) not in _BINARY else tensor_args(call)
+    args = tensor_args(call)[:1] if is_tinyml_call(call) and op_name(call) in _WITH_PARAMETERS else tensor_args(call)
     found: list[relax.Expr] = []
     for arg in args:
         found += list(arg.fields) if isinstance(arg, relax.Tuple) else [arg]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tvm import relax, tirx
 
 from tests.evaluate import evaluate
+from tests.integer_layers import conv
 from tests.native import build_library
 from tests.onnx_qdq import OnnxWriter, quantized
 from tests.relax_builder import calls, const, int8, module, simplified
@@ -140,6 +141,21 @@ def test_an_operator_of_onnx_joins_those_in_front_of_it(tmp_path: Path) -> None:
     assert [c for c in found if c != "permute_dims"] == [
         *("tinyml.quantize", "tinyml.qconv2d", "tinyml.lookup", "tinyml.qconv2d", "tinyml.dequantize"),
     ]
+
+
+def test_channels_that_only_such_an_operator_reads_stay() -> None:
+    """Of the weights some are zero, so the channels would go if nothing were known of who reads them."""
+    _register()
+    weight = np.ones((8, 3, 3, 2), np.int8)
+    weight[1:6] = 0
+
+    def body(bb: Any, x: Any) -> Any:
+        a, b = (bb.emit(conv(x, weight), name) for name in "ab")
+        return bb.emit(make_call("abs_difference", [a, b], _Zero(0)), "y")
+
+    mod = module(body, x=((1, 6, 5, 2), "int8"))
+    x = int8(np.random.default_rng(0), 1, 6, 5, 2)
+    np.testing.assert_array_equal(evaluate(simplified(mod), x)[0], evaluate(mod, x)[0])
 
 
 def test_the_command_line_knows_what_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
