@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tvm import relax
 
-from tvm_tiny.ops import make_call, params_of
+from tvm_tiny.ops import OPS, is_tinyml_call, make_call, op_name, params_of
 from tvm_tiny.passes._dataflow import called, ints, inverse, with_args
 
 Axes = tuple[int, ...]
@@ -19,7 +19,7 @@ Remap = Callable[[relax.Call, Sequence[relax.Expr], Axes], tuple[relax.Call, Axe
 
 # Not dequantize: behind it the data are four times as large.
 _ONE_TENSOR = ("tinyml.lookup", "tinyml.quantize", "tinyml.qsoftmax", "nn.relu", "clip")
-_TWO_TENSORS = ("tinyml.qadd", "tinyml.qsub", "tinyml.qmul", "add", "subtract", "multiply")
+_TWO_TENSORS = ("add", "subtract", "multiply")
 
 
 def operands_of(call: relax.Call) -> list[relax.Expr]:
@@ -28,12 +28,20 @@ def operands_of(call: relax.Call) -> list[relax.Expr]:
         return []
     if isinstance(call.args[0], relax.Tuple):
         return list(call.args[0].fields)
+    if _is_elementwise(call):
+        return list(call.args)
     return list(call.args[:2] if called(call) in _TWO_TENSORS else call.args[:1])
 
 
-def can_remap(call: relax.Call, axes: Axes) -> bool:
-    """Whether ``call`` allows its axes in another order: softmax keeps its last one."""
-    return called(call) in REMAPS and (called(call) != "tinyml.qsoftmax" or axes[-1] == len(axes) - 1)
+def remap_of(call: relax.Call, axes: Axes) -> Remap | None:
+    """How ``call`` goes with its axes in another order, None if it does not: softmax keeps its last one."""
+    if called(call) == "tinyml.qsoftmax" and axes[-1] != len(axes) - 1:
+        return None
+    return _elementwise if _is_elementwise(call) else _REMAPS.get(called(call))
+
+
+def _is_elementwise(call: relax.Call) -> bool:
+    return is_tinyml_call(call) and OPS[op_name(call)].elementwise
 
 
 def _elementwise(call: relax.Call, bases: Sequence[relax.Expr], axes: Axes) -> tuple[relax.Call, Axes]:
@@ -72,7 +80,7 @@ def _mean(call: relax.Call, bases: Sequence[relax.Expr], axes: Axes) -> tuple[re
     return make_call("qmean", list(bases), replace(params, axes=reduced)), axes
 
 
-REMAPS: dict[str, Remap] = {
+_REMAPS: dict[str, Remap] = {
     **dict.fromkeys((*_ONE_TENSOR, *_TWO_TENSORS), _elementwise),
     "concat": _concat,
     "split": _split,

@@ -32,7 +32,7 @@ def _window_of(call: relax.Call, kernel: Kernel) -> Windows | None:
     if kernel.granularity != "row" or int(call.ty.shape.values[0]) != 1:
         return None
     name = op_name(call)
-    if name == PLANES or (is_tinyml_call(call) and OPS[name].pixelwise):
+    if name == PLANES or (is_tinyml_call(call) and (OPS[name].pixelwise or OPS[name].elementwise)):
         return Window(), Window()
     params = params_of(call)
     if name in _POOLS:

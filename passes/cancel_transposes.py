@@ -14,7 +14,6 @@ from tvm_tiny.passes._dataflow import (
     DataflowWriter,
     array_of,
     bindings_of,
-    called,
     inverse,
     is_atom,
     is_call,
@@ -31,7 +30,7 @@ from tvm_tiny.passes._dataflow import (
     with_args,
 )
 from tvm_tiny.passes._relax_pass import relax_pass
-from tvm_tiny.passes._remap_axes import REMAPS, can_remap, operands_of
+from tvm_tiny.passes._remap_axes import operands_of, remap_of
 
 
 @relax_pass
@@ -100,12 +99,13 @@ class _Sinker:
             return self._dense(var, call)
         operands = operands_of(call)
         view = next((v for v in map(self._view, operands) if v is not None), None)
-        if view is None or not can_remap(call, view.axes):
+        remap = None if view is None else remap_of(call, view.axes)
+        if view is None or remap is None:
             return False
         bases = self._bases(operands, view.axes)
         if bases is None:
             return False
-        new, axes = REMAPS[called(call)](call, bases, view.axes)
+        new, axes = remap(call, bases, view.axes)
         self._bind_view(var, new, axes)
         return True
 

@@ -70,7 +70,7 @@ class Maximum(CortexMScheduleRule):
 
 
 register_operator(
-    OpDef("maximum", ("a", "b"), MaximumParams, infer_broadcast, pixelwise=True),
+    OpDef("maximum", ("a", "b"), MaximumParams, infer_broadcast, elementwise=True),
     reference_numpy=maximum,
     rule=Maximum(),
 )

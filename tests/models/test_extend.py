@@ -83,7 +83,7 @@ class _AbsDifference(CortexMScheduleRule):
 
 def _register(name: str = "abs_difference") -> None:
     register_operator(
-        OpDef(name, ("a", "b"), _Zero, infer_broadcast, pixelwise=True),
+        OpDef(name, ("a", "b"), _Zero, infer_broadcast, elementwise=True),
         reference_numpy=_difference,
         rule=_AbsDifference(),
     )
@@ -156,6 +156,23 @@ def test_channels_that_only_such_an_operator_reads_stay() -> None:
     mod = module(body, x=((1, 6, 5, 2), "int8"))
     x = int8(np.random.default_rng(0), 1, 6, 5, 2)
     np.testing.assert_array_equal(evaluate(simplified(mod), x)[0], evaluate(mod, x)[0])
+
+
+def test_permutations_go_past_an_elementwise_operator() -> None:
+    _register()
+
+    def planes(bb: Any, x: Any, z: Any) -> Any:
+        a, b = (bb.emit(relax.op.permute_dims(bb.emit(conv(y)), [0, 3, 1, 2])) for y in (x, z))
+        y = bb.emit(make_call("abs_difference", [a, b], _Zero(0)))
+        scaled = bb.emit(make_call("abs_difference", [y, const([[[[1]], [[2]], [[3]], [[4]]]], "int8")], _Zero(0)))
+        return bb.emit(relax.op.permute_dims(scaled, [0, 2, 3, 1]), "y")
+
+    mod = module(planes, x=((1, 6, 5, 2), "int8"), z=((1, 6, 5, 2), "int8"))
+    result = simplified(mod)
+    assert calls(result) == ["tinyml.qconv2d", "tinyml.qconv2d", *["tinyml.abs_difference"] * 2]
+    rng = np.random.default_rng(0)
+    given = [int8(rng, 1, 6, 5, 2) for _ in range(2)]
+    np.testing.assert_array_equal(evaluate(result, *given)[0], evaluate(mod, *given)[0])
 
 
 def test_the_command_line_knows_what_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ class OpDef:
     params : a frozen dataclass whose fields are int, float, bool, str or tuples of them
     infer : (argument shapes, parameters) -> (output shape, output dtype)
     pixelwise : a pixel of the output needs that pixel of every activation input, and no other
+    elementwise : all arguments broadcast as in NumPy, and an element of the output needs that element of each, and no
+        other; such an operator is pixelwise, too
     """
 
     name: str
@@ -60,6 +62,7 @@ class OpDef:
     params: type[Any]
     infer: Callable[[list[tuple[int, ...]], Any], tuple[tuple[int, ...], str]]
     pixelwise: bool = False
+    elementwise: bool = False
 
 
 def window_output(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
@@ -131,9 +134,9 @@ OPS: dict[str, OpDef] = {
             qp.DenseParams,
             lambda s, p: ((s[0][0], s[1][0]), "int8"),
         ),
-        OpDef("qadd", ("a", "b"), qp.AddParams, infer_broadcast, pixelwise=True),
-        OpDef("qsub", ("a", "b"), qp.AddParams, infer_broadcast, pixelwise=True),
-        OpDef("qmul", ("a", "b"), qp.MulParams, infer_broadcast, pixelwise=True),
+        OpDef("qadd", ("a", "b"), qp.AddParams, infer_broadcast, elementwise=True),
+        OpDef("qsub", ("a", "b"), qp.AddParams, infer_broadcast, elementwise=True),
+        OpDef("qmul", ("a", "b"), qp.MulParams, infer_broadcast, elementwise=True),
         OpDef("qavg_pool2d", ("data",), qp.PoolParams, _pool),
         OpDef("qmax_pool2d", ("data",), qp.PoolParams, _pool),
         OpDef("qmean", ("data",), qp.MeanParams, _mean),
