@@ -60,7 +60,7 @@ bench: $(VENV)/.run ## run all models on emulated cores, write docs/benchmarks.m
 docs: $(VENV)/.dev ## generate docs/supported_ops.md and docs/passes.md, build the site in build/site; a broken link ends it
 	$(BIN)/python -m tvm_tiny.frontend.supported_ops > docs/supported_ops.md
 	$(BIN)/python -m tests.passes_page > docs/passes.md
-	$(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	$(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 pictures: $(VENV)/.dev ## draw docs/pictures again, by the commands of docs/how_it_works.md
 	$(BIN)/python -m tests.documentation

