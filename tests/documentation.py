@@ -36,7 +36,7 @@ RUNNABLE = ("sh", "python")
 LANGUAGES = (*RUNNABLE, "", "c", "cmake", "cpp", "ini", "json", "toml", "yaml")
 _REASON = re.compile(r"<!-- not run: (.+) -->")
 _TOLERANCE = 0.02  # of figures in what a page shows: another gcc counts a little differently
-_TIMEOUT_S = 300
+_TIMEOUT_S = 600  # of neighbouring blocks, on a machine with much else to do
 
 
 @dataclass(frozen=True)
