@@ -158,6 +158,11 @@ def check_metadata(metadata: Any, where: str) -> None:
 
 def _plausible(value: Any) -> bool:
     """Whether no number is larger than any size of a microcontroller's; NaN is none either."""
-    if isinstance(value, dict | list):
-        return all(map(_plausible, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, int | float) or -_MOST < value < _MOST
+    waiting = [value]
+    while waiting:  # JSON may be deeper than calls may
+        each = waiting.pop()
+        if isinstance(each, dict | list):
+            waiting += each.values() if isinstance(each, dict) else each
+        elif isinstance(each, int | float) and not -_MOST < each < _MOST:
+            return False
+    return True
