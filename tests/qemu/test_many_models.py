@@ -16,7 +16,8 @@ from tests.native import FLAGS, build_library
 from tvm_tiny import demo
 from tvm_tiny.compiler import CompiledModel, compile_model
 
-ROUNDS = 1000
+ROUNDS = 500
+"""Of two inferences."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def images() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.qemu
-def test_a_thousand_rounds_in_one_arena(
+def test_a_thousand_inferences_in_one_arena(
     digits: CompiledModel, images: dict[str, np.ndarray], shared_file: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """One model after the other, every store watched: what one leaves in the arena is nothing to the other."""

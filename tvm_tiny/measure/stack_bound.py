@@ -10,6 +10,7 @@ calls only such as call no others so.
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 import shutil
 import struct
@@ -36,6 +37,7 @@ _BRANCH = re.compile(rf"(b{_CONDITION}|cbn?z|bl|blx|w?le|wls) ")
 # Not from the stack: "ldr pc, [sp], #4" returns, by "ldr pc, [sp, #8]" micro-kernels enter their own unrolled loops.
 _THROUGH_POINTER = re.compile(r"blx (?:r\d+|ip|sl|fp)|bx (?:r\d+|ip|sl|fp)|(?:mov|ldr) pc, (?!\[sp).*")
 _ENDS = re.compile(r"b \S.*|bx .*|(?:pop|ldm\S* sp!,) .*pc\}|(?:mov|ldr) pc,.*|tb[bh] .*|udf.*")
+_HALF = re.compile(r"(movw|movt) \w+, #(\d+)")
 _WITH_POINTERS = (".model_constants", ".model_code", ".model_data")
 
 
@@ -54,6 +56,12 @@ class _Function:
     targets: set[int] = field(default_factory=set)
     unknown: str = ""
     calls_pointers: bool = False
+    halves: dict[str, set[int]] = field(default_factory=lambda: {"movw": set(), "movt": {0}})
+
+    def words(self) -> Iterator[int]:
+        """Numbers that instructions may put together."""
+        for low, high in itertools.product(self.halves["movw"], self.halves["movt"]):
+            yield high << 16 | low
 
 
 def stack_bound(elf: Path, function: str, *, toolchain: str = "arm-none-eabi-") -> StackBound:
@@ -102,7 +110,8 @@ def _read(elf: Path, toolchain: str) -> dict[int, _Function]:
     if done.returncode != 0:
         raise ArtifactError(f"cannot read firmware '{elf}': {done.stderr.strip()[-500:]}")
     functions = _functions(done.stdout)
-    pointers = {word & ~1 for word in _words(elf) if word & 1} & functions.keys()
+    words = {*_words(elf), *(word for f in functions.values() for word in f.words())}
+    pointers = {word & ~1 for word in words if word & 1} & functions.keys()
     ends = {address for address in pointers if not functions[address].calls_pointers}
     for address, function in functions.items():
         if function.calls_pointers:
@@ -135,6 +144,8 @@ def _functions(disassembly: str) -> dict[int, _Function]:
                 continue  # between functions
             here = functions[start]
             here.frame_bytes += _taken_bytes(text)
+            if half := _HALF.fullmatch(text):
+                here.halves[half[1]].add(int(half[2]))
             here.calls_pointers |= _THROUGH_POINTER.fullmatch(text) is not None
             if _UNKNOWN_FRAME.fullmatch(text):
                 here.unknown = text
