@@ -23,6 +23,10 @@ __attribute__((naked)) void outer(void) {
 __attribute__((naked)) void pair(void) { __asm("strd r0, r1, [sp, #-16]!\\n add sp, #16\\n b falls"); }
 __attribute__((naked)) void falls(void) { __asm("sub sp, sp, #512\\n add sp, sp, #512\\n bx lr"); }
 __attribute__((naked)) void large(void) { __asm("sub.w sp, sp, #1000\\n add.w sp, sp, #1000\\n bx lr"); }
+__attribute__((naked)) void literal(void) {
+  __asm("ldr r3, =-2000\\n add sp, r3\\n movs r3, #250\\n lsls r3, r3, #3\\n add sp, r3\\n bx lr\\n .ltorg");
+}
+__attribute__((naked)) void added(void) { __asm("add sp, r3\\n bx lr"); }
 __attribute__((noipa)) int again(int n) { return n ? again(n - 1) + n : 0; }
 __attribute__((noipa)) void sized(int n) { char bytes[n]; use(bytes); }
 const function table[1] __attribute__((section(".model_constants"))) = {large};
@@ -49,6 +53,7 @@ def elf(arm_gcc: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pushes", 9 * 4 + 8 * 8 + 40, ("pushes", "use")),
         ("pair", 16 + 512, ("pair", "falls")),
         ("outer", 8 + 16 + 512, ("outer", "pair", "falls")),
+        ("literal", 2000, ("literal",)),
         ("through", 8 + 1000, ("through", "large")),
     ],
 )
@@ -62,5 +67,7 @@ def test_what_has_no_bound(elf: Path) -> None:
         stack_bound(elf, "pointer")
     with pytest.raises(ArtifactError, match=r"no bound of the stack: sized has 'sub.* sp, .*r\d"):
         stack_bound(elf, "sized")
+    with pytest.raises(ArtifactError, match="no bound of the stack: added has 'add sp, r3'"):
+        stack_bound(elf, "added")
     with pytest.raises(ArtifactError, match="has no function 'nobody'"):
         stack_bound(elf, "nobody")

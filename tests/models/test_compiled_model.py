@@ -93,7 +93,9 @@ def test_only_the_interface_is_extern(digits: CompiledModel, tmp_path: Path, too
     [
         ("gcc", ("-std=c99", "-O3", "-Wpedantic")),
         ("gcc", ("-std=c11", "-Os", "-Wshadow")),
+        ("gcc", ("-std=c99", "-O2", "-flto")),
         ("clang", ("-std=c99", "-O2")),
+        ("clang", ("-std=c99", "-O0")),
         ("g++", ("-x", "c++", "-std=c++14", "-O2")),
     ],
 )
@@ -110,6 +112,36 @@ def test_compilers_are_content_and_agree(
     library = build_library([digits], tmp_path, flags=("-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", *flags))
     for given, expected in list(zip(test_set["inputs"], test_set["outputs"], strict=True))[:20]:
         np.testing.assert_array_equal(library.run("default", [given])[0], expected)
+
+
+def test_a_program_in_cpp(
+    digits: CompiledModel, test_set: dict[str, np.ndarray], tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    """The header in C++, the model compiled as C."""
+    for name, text in sources(digits).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "main.cpp").write_text("""
+        #include <cstdio>
+        #include "tvmgen_default.h"
+        int main() {
+          const auto inputs = tvmgen_default_map_inputs();
+          const auto outputs = tvmgen_default_map_outputs();
+          if (std::fread(inputs.image, TVMGEN_DEFAULT_IMAGE_SIZE, 1, stdin) != 1) return 1;
+          if (tvmgen_default_run() != 0) return 2;
+          std::fwrite(outputs.probabilities, TVMGEN_DEFAULT_PROBABILITIES_SIZE, 1, stdout);
+        }
+    """)
+    objects = []
+    for source in ("default_lib0.c", "default_lib1.c", "main.cpp"):
+        command = [tool("g++"), "-std=c++11"] if source.endswith("cpp") else [tool("gcc"), "-std=c99"]
+        objects.append(str(tmp_path / f"{source}.o"))
+        command += ["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{tmp_path}"]
+        subprocess.run([*command, "-c", str(tmp_path / source), "-o", objects[-1]], check=True, timeout=60)
+    program = str(tmp_path / "program")
+    subprocess.run([tool("g++"), *objects, "-o", program], check=True, timeout=60)
+    for given, expected in list(zip(test_set["inputs"], test_set["outputs"], strict=True))[:3]:
+        done = subprocess.run([program], input=given.tobytes(), capture_output=True, check=True, timeout=60)
+        assert done.stdout == expected.tobytes()
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])

@@ -15,7 +15,7 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,8 +30,11 @@ _REGISTER_RANGE = re.compile(r"([rsdq])(\d+)(?:-[rsdq](\d+))?|sl|fp|ip|lr|pc")
 _REGISTER_BYTES = {"r": 4, "s": 4, "d": 8, "q": 16}
 _TAKES = re.compile(r"sub[sw]? sp, (?:sp, )?#(\d+)|\S+ .*\[sp, #-(\d+)\]!")
 _PUSHES = re.compile(r"(?:v?push|v?stmdb(?:\.\d+)? sp!,) \{(.*)\}")
-# Of the stack pointer from a register that need not hold one of its earlier values.
-_UNKNOWN_FRAME = re.compile(r"sub(?:\.w)? sp, (?:sp, )?r.*|msr psp.*")
+# What is added may be a constant, below zero; what is copied is an earlier value in a frame pointer.
+_ADDED = re.compile(r"add sp, (?:sp, )?(\w+)")
+_UNKNOWN_FRAME = re.compile(r"sub sp, (?:sp, )?[^#s].*|mov sp, (?!r7|fp).*|msr psp.*")
+_LITERAL_LOAD = re.compile(r"ldr (\w+), \[pc, #(\d+)\]")
+_WORD = re.compile(r"\s*([0-9a-f]+):\t\.word\t0x([0-9a-f]+)", re.MULTILINE)
 _CONDITION = "(?:eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
 _BRANCH = re.compile(rf"(b{_CONDITION}|cbn?z|bl|blx|w?le|wls) ")
 # Not from the stack: "ldr pc, [sp], #4" returns, by "ldr pc, [sp, #8]" micro-kernels enter their own unrolled loops.
@@ -130,6 +133,8 @@ def _words(elf: Path) -> Iterator[int]:
 def _functions(disassembly: str) -> dict[int, _Function]:
     functions: dict[int, _Function] = {}
     branches: list[tuple[int, int]] = []
+    literals = {int(address, 16): int(value, 16) for address, value in _WORD.findall(disassembly)}
+    previous = (0, "")
     start, goes_on = 0, False
     for line in disassembly.splitlines():
         if match := _FUNCTION.match(line):
@@ -147,8 +152,13 @@ def _functions(disassembly: str) -> dict[int, _Function]:
             if half := _HALF.fullmatch(text):
                 here.halves[half[1]].add(int(half[2]))
             here.calls_pointers |= _THROUGH_POINTER.fullmatch(text) is not None
+            if added := _ADDED.fullmatch(text):
+                value = _constant(added[1], *previous, literals)
+                here.unknown = here.unknown or (text if value is None else "")
+                here.frame_bytes += max(0, -(value or 0))
             if _UNKNOWN_FRAME.fullmatch(text):
                 here.unknown = text
+            previous = (int(match[1], 16), text)
             if _BRANCH.match(text) and (target := _TARGET.search(text)):
                 branches.append((start, int(target[1], 16)))
                 if text.startswith(("bl ", "blx ")) and int(target[1], 16) == start:  # any other way there is a loop
@@ -160,6 +170,15 @@ def _functions(disassembly: str) -> dict[int, _Function]:
         if home != source:
             functions[source].targets.add(home)
     return functions
+
+
+def _constant(register: str, address: int, text: str, literals: Mapping[int, int]) -> int | None:
+    """What the instruction ``text`` leaves in a register; None if that is no constant."""
+    if (load := _LITERAL_LOAD.fullmatch(text)) and load[1] == register:
+        value = literals.get((address & ~3) + 4 + int(load[2]))
+        return None if value is None else value - (value >> 31 << 32)
+    # The second half of a constant of eight bits, shifted; only its sign matters.
+    return 0 if re.fullmatch(rf"lsls {register}, {register}, #[1-9]", text) else None
 
 
 def _taken_bytes(text: str) -> int:
