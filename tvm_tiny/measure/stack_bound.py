@@ -30,9 +30,10 @@ _REGISTER_RANGE = re.compile(r"([rsdq])(\d+)(?:-[rsdq](\d+))?|sl|fp|ip|lr|pc")
 _REGISTER_BYTES = {"r": 4, "s": 4, "d": 8, "q": 16}
 _TAKES = re.compile(r"sub[sw]? sp, (?:sp, )?#(\d+)|\S+ .*\[sp, #-(\d+)\]!")
 _PUSHES = re.compile(r"(?:v?push|v?stmdb(?:\.\d+)? sp!,) \{(.*)\}")
-# What is added may be a constant, below zero; what is copied is an earlier value in a frame pointer.
+# What is added may be a constant, below zero; what is copied, an earlier value: of a frame pointer, or at the end.
 _ADDED = re.compile(r"add sp, (?:sp, )?(\w+)")
 _UNKNOWN_FRAME = re.compile(r"sub sp, (?:sp, )?[^#s].*|mov sp, (?!r7|fp).*|msr psp.*")
+_RETURNS = re.compile(r"pop .*|add sp, #\d+")
 _LITERAL_LOAD = re.compile(r"ldr (\w+), \[pc, #(\d+)\]")
 _WORD = re.compile(r"\s*([0-9a-f]+):\t\.word\t0x([0-9a-f]+)", re.MULTILINE)
 _CONDITION = "(?:eq|ne|cs|cc|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?"
@@ -156,8 +157,8 @@ def _functions(disassembly: str) -> dict[int, _Function]:
                 value = _constant(added[1], *previous, literals)
                 here.unknown = here.unknown or (text if value is None else "")
                 here.frame_bytes += max(0, -(value or 0))
-            if _UNKNOWN_FRAME.fullmatch(text):
-                here.unknown = text
+            if _UNKNOWN_FRAME.fullmatch(previous[1]) and not _RETURNS.fullmatch(text):
+                here.unknown = previous[1]
             previous = (int(match[1], 16), text)
             if _BRANCH.match(text) and (target := _TARGET.search(text)):
                 branches.append((start, int(target[1], 16)))
