@@ -22,6 +22,7 @@ from tvm_tiny import demo
 from tvm_tiny.cli.console import progress
 from tvm_tiny.cli.main import format_error
 from tvm_tiny.errors import TvmTinyError
+from tvm_tiny.files import write_file
 
 if TYPE_CHECKING:
     from tvm_tiny.measure import Report
@@ -158,7 +159,7 @@ def comparison(figures: Sequence[Figures]) -> str:
 def write(path: Path, text: str) -> None:
     """Put ``text`` behind the mark in ``path``, whose part above it is written by hand."""
     above = path.read_text(encoding="utf-8").split(_MARK)[0] if path.exists() else "# Benchmarks\n\n"
-    path.write_text(f"{above}{_MARK}\n\n{text}", encoding="utf-8")
+    write_file(path, f"{above}{_MARK}\n\n{text}".encode())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
 from tvm_tiny.aot.sources import generate_sources
 from tvm_tiny.aot.weights import Home, place_weights
 from tvm_tiny.errors import MemoryBudgetError, OutputError
+from tvm_tiny.files import write_file
 from tvm_tiny.ops import Program
 from tvm_tiny.targets import Board
 
@@ -51,14 +51,10 @@ class CompiledModel:
             raise OutputError(f"'{path}' is a folder; expected a file to write", hints=[f"try {path / 'model.tar'}"])
         if path.exists() and not path.is_file():
             raise OutputError(f"'{path}' is no regular file", hints=["choose another path with -o"])
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            partial.write_bytes(aot.mlf_bytes(self.files))
-            partial.replace(path)
+            write_file(path, aot.mlf_bytes(self.files))
         except OSError as e:
             raise OutputError(f"'{path}' cannot be written: {e.strerror}", hints=["choose another path with -o"]) from e
-        finally:
-            partial.unlink(missing_ok=True)
         return path
 
     def report(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tvm import relax
 
 from tvm_tiny import passes, planner, schedules
 from tvm_tiny.errors import OptionError, OutputError
+from tvm_tiny.files import write_file
 from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
 from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import Board
@@ -140,6 +141,6 @@ class _Dump:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / f"{phase}.py").write_text(module.script(show_meta=False), encoding="utf-8")
+            write_file(self._folder / f"{phase}.py", module.script(show_meta=False).encode())
         except OSError as e:
             raise OutputError(f"--dump-ir: '{self._folder}' cannot be written: {e.strerror}") from e

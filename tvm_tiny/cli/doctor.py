@@ -156,6 +156,8 @@ def _plugin() -> Finding:
     """Whether a bare ``import tvm`` knows our targets, seen from a fresh interpreter."""
     code = "import tvm; print(tvm.target.Target('tinyml/qemu-m7').attrs['mcpu'])"
     remedy = f"{_PIP} --force-reinstall --no-deps tvm-tiny (its entry point tvm.backends is not installed)"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    found = "Target('tinyml') resolves" if done.returncode == 0 else None
-    return Finding("TVM plug-in", "required", found, remedy)
+    try:
+        subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, timeout=300, check=True)
+    except subprocess.SubprocessError:
+        return Finding("TVM plug-in", "required", None, remedy)
+    return Finding("TVM plug-in", "required", "Target('tinyml') resolves", remedy)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_tiny.cli.console import progress, say, stdout_console
 from tvm_tiny.errors import OptionError, ProjectError
+from tvm_tiny.files import InUseError, locked, partial_folder, replace_folder
 
 if TYPE_CHECKING:
     from tvm_tiny.project import GeneratedProject, ServerInfo
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 PLATFORMS = ("native", "qemu", "board", "cmake", "zephyr", "arduino")
 _TEMPLATE = "template"
 _SERVER_FILE = "microtvm_api_server.py"
+_LOCK_TIMEOUT_S = 60.0
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -86,8 +86,8 @@ def run_create(args: argparse.Namespace) -> int:
         if args.list_options:
             print_options(project.info(), "generate_project")
             return 0
-        with _replacing(args.project_dir, force=args.force):
-            project.generate_project_from_mlf(args.archive, args.project_dir, options).close()
+        with _place(args.project_dir, force=args.force) as place:
+            project.generate_project_from_mlf(args.archive, place, options).close()
     say(f"{args.project_dir}: made for platform {project.info().platform_name}")
     return 0
 
@@ -97,7 +97,7 @@ def run_build(args: argparse.Namespace) -> int:
         if args.list_options:
             print_options(project.info(), "build")
             return 0
-        if (args.project_dir / "build").exists() and not args.force:
+        if _is_built(args.project_dir) and not args.force:
             raise ProjectError(f"'{args.project_dir}' is built already", hints=["build it again: --force"])
         with progress(f"building {args.project_dir}"):
             project.build()
@@ -174,18 +174,25 @@ def print_options(info: ServerInfo, method: str) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(project_dir: Path, *, force: bool) -> Iterator[None]:
-    """Get an existing project out of the way while a new one is made; an error puts it back."""
+def _place(project_dir: Path, *, force: bool) -> Iterator[Path]:
+    """Where to make a project; one that is there is replaced when the new one is complete."""
     if not force or not project_dir.exists():
-        yield
+        yield project_dir
         return
     if not (project_dir / _SERVER_FILE).is_file() and any(project_dir.iterdir()):
         raise ProjectError(f"'{project_dir}' is not a project: --force does not delete it")
-    aside = project_dir.with_name(f".{project_dir.name}.{os.getpid()}.old")
-    project_dir.rename(aside)
+    project_dir = project_dir.resolve()
     try:
-        yield
-    except BaseException:
-        aside.rename(project_dir)
-        raise
-    shutil.rmtree(aside)
+        with locked(project_dir, _LOCK_TIMEOUT_S), partial_folder(project_dir.parent) as folder:
+            yield folder / project_dir.name
+            replace_folder(folder / project_dir.name, project_dir)
+    except InUseError as error:
+        raise ProjectError(f"project '{project_dir}' is in use: another process builds or runs it") from error
+    except OSError as error:
+        raise ProjectError(f"cannot replace project '{project_dir}': {error.strerror}") from error
+
+
+def _is_built(project_dir: Path) -> bool:
+    from tvm_tiny.project.platforms.common.handler import UNFINISHED
+
+    return (project_dir / "build").exists() and not (project_dir / "build" / UNFINISHED).exists()

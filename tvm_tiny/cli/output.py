@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tvm_tiny.errors import OutputError
+from tvm_tiny.files import write_file
 
 _WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -50,15 +51,11 @@ def write_output(path: Path, content: bytes, option: str) -> None:
     ------
     OutputError : it cannot be written, the disk is full, say
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_file(path, content)
     except OSError as error:
         hints = [f"choose another path with {option}"]
         raise OutputError(f"{option}: '{path}' cannot be written: {error.strerror}", hints=hints) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _is_writable(path: Path) -> bool:

@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tvm_tiny.errors import RunError, ToolError
+from tvm_tiny.files import partial_folder
 from tvm_tiny.measure.elf import Firmware
+from tvm_tiny.project.server import TOOL_TIMEOUT_S
 from tvm_tiny.targets import FlashTiming
 
 INSTRUCTION_CLASSES = (
@@ -165,19 +166,16 @@ def plugin_library() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-tiny"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        if (cache / name).exists():
-            return cache / name
-        scratch = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
+        if not (cache / name).exists():
+            with partial_folder(cache) as scratch:
+                _compile(scratch / name)
+                # Another process may be doing the same; the last one wins and both are whole.
+                (scratch / name).replace(cache / name)
     except OSError as error:
         raise ToolError(
             f"cannot write the cache folder '{cache}': {error.strerror}", hints=["set XDG_CACHE_HOME to a folder"]
         ) from error
-    try:
-        _compile(scratch / name)
-        # Another process may be doing the same; the last one wins and both are whole.
-        return (scratch / name).replace(cache / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    return cache / name
 
 
 def _compile(library: Path) -> None:
@@ -188,7 +186,10 @@ def _compile(library: Path) -> None:
             hints=["install one: sudo apt-get install gcc libc6-dev", "tvmc doctor"],
         )
     command = [compiler, "-O2", "-shared", "-fPIC", str(_SOURCES / "counter.c"), "-o", str(library)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{Path(compiler).name} did not finish within {TOOL_TIMEOUT_S:g} s") from error
     if done.returncode != 0:
         tail = "\n".join("  " + line for line in done.stderr.strip().splitlines()[-10:])
         raise ToolError(

@@ -171,10 +171,11 @@ class _Runner:
         self._stream: dict[str, Any] | None = prepared.info.get("stream")
         self._run_timeout_s = run_timeout_s
         self._check_stores = check_stores
-        elf = project.directory / _FIRMWARE
+        elf = self._elf = project.directory / _FIRMWARE
         platform = project.info().platform_name
         self._counted = platform == "qemu" and elf.exists()
         ours = self._counted or (platform == "board" and elf.exists())
+        self._build = elf.stat().st_ino if ours else None
         self._firmware: Firmware | None = read_firmware(elf) if ours else None
         self._board: dict[str, Any] = {}
         if ours:
@@ -189,6 +190,7 @@ class _Runner:
             locate = None if self._firmware is None else self._firmware.describe
             with self._prepared.session(self._run_timeout_s, options, locate=locate) as session:
                 self._check_model(session)
+                self._check_build()
                 rows = []
                 for i, inputs in enumerate(batch):
                     rows.append(self._prepared.infer(session, inputs))
@@ -241,6 +243,13 @@ class _Runner:
                     f"firmware has {kind} of {sizes} bytes, the archive says {expected}",
                     hints=["build it: tvmc micro build -f"],
                 )
+
+    def _check_build(self) -> None:
+        """Raise for firmware that is not the one that was read before; while the device runs, nobody builds."""
+        now = self._elf.stat().st_ino if self._elf.exists() else None
+        if self._build not in (None, now):
+            name = self._project.directory
+            raise RunError(f"project '{name}' was built again by another process", hints=["run it again"])
 
     def _report(self, session: Session, counts: Sequence[RunCounts] | None) -> Report:
         stats = session.stats

@@ -22,6 +22,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from tvm_tiny.errors import ArtifactError, ToolError
+from tvm_tiny.project.server import TOOL_TIMEOUT_S
 
 _FUNCTION = re.compile(r"([0-9a-f]+) <(.+)>:")
 _INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
@@ -110,7 +111,10 @@ def _read(elf: Path, toolchain: str) -> dict[int, _Function]:
     if objdump is None:
         raise ToolError(f"'{toolchain}objdump' not found", hints=["install it: sudo apt-get install gcc-arm-none-eabi"])
     command = [objdump, "-d", "--no-show-raw-insn", str(elf)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{command[0]} did not finish within {TOOL_TIMEOUT_S:g} s") from error
     if done.returncode != 0:
         raise ArtifactError(f"cannot read firmware '{elf}': {done.stderr.strip()[-500:]}")
     functions = _functions(done.stdout)

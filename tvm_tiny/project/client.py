@@ -34,13 +34,13 @@ from tvm_tiny.project.server import (
     ServerError,
     ServerInfo,
     TransportTimeouts,
+    tool_timeout_s,
 )
 
 SERVER_FILE = "microtvm_api_server.py"
 LAUNCH_SCRIPT = "launch_microtvm_api_server.sh"
 _ANSWER_TIMEOUT_S = 60.0
 _MAX_REPLY_BYTES = 256 << 20
-_BUILD_TIMEOUT_S = 1800.0
 _MARGIN_S = 15.0
 _GRACE_S = 3.0
 
@@ -94,12 +94,15 @@ class ProjectAPIClient:
         if self._process is not None:
             if not in_order:
                 self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GRACE_S)
-            # The server leads a process group of its own: children that are left over go with it.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_GRACE_S)
+            finally:
+                # The server leads a process group of its own: children that are left over go with it.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_GRACE_S)
         if self._log is not None:
             self._log.close()
 
@@ -137,20 +140,20 @@ class ProjectAPIClient:
             "project_dir": str(project_dir),
             "options": options,
         }
-        self._call("generate_project", params, _BUILD_TIMEOUT_S)
+        self._call("generate_project", params, _build_timeout_s())
 
     def build(self, options: dict[str, Any]) -> None:
         """Compile and link."""
-        self._call("build", {"options": options}, _BUILD_TIMEOUT_S)
+        self._call("build", {"options": options}, _build_timeout_s())
 
     def flash(self, options: dict[str, Any]) -> None:
         """Bring the firmware onto the device."""
-        self._call("flash", {"options": options}, _BUILD_TIMEOUT_S)
+        self._call("flash", {"options": options}, _build_timeout_s())
 
     def open_transport(self, options: dict[str, Any]) -> TransportTimeouts:
         """Start the device; the time-outs are what the platform suggests, in seconds."""
         # A board may have to be plugged in first.
-        reply = self._call("open_transport", {"options": options}, _BUILD_TIMEOUT_S)
+        reply = self._call("open_transport", {"options": options}, _build_timeout_s())
         timeouts = _field(reply, "timeouts", dict)
         try:
             return TransportTimeouts(**{name: float(timeouts[name]) for name in TransportTimeouts._fields})
@@ -335,6 +338,11 @@ def _field(reply: Any, name: str, kind: type) -> Any:
     if not isinstance(reply, dict) or not isinstance(reply.get(name), kind):
         raise MalformedReplyError(f"Project API server's reply has no {kind.__name__} {name!r}: {str(reply)[:80]}")
     return reply[name]
+
+
+def _build_timeout_s() -> float:
+    """Longest wait for a build: that of a tool, which tells more, is to end first."""
+    return 2.0 * tool_timeout_s()
 
 
 def _left(deadline: float | None) -> float | None:

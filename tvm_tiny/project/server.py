@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 PROTOCOL_VERSION = 1
+TOOL_TIMEOUT_S = 900.0
 _METHOD_NAME = re.compile(r"[a-zA-Z0-9_]+")
 _LOG = logging.getLogger("project_api")
 
@@ -393,6 +394,18 @@ def write_with_timeout(
             raise TransportClosedError("device closed the connection") from error
 
 
+def tool_timeout_s() -> float:
+    """Longest time for one run of a compiler or of another tool, in seconds: TVM_TINY_TOOL_TIMEOUT, or 15 minutes."""
+    text = os.environ.get("TVM_TINY_TOOL_TIMEOUT", str(TOOL_TIMEOUT_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < threading.TIMEOUT_MAX:
+        raise OptionValueError(f"environment variable TVM_TINY_TOOL_TIMEOUT is {text!r}, expected seconds")
+    return seconds
+
+
 def _exit_when_client_is_gone(read_fd: int) -> None:
     """End the process when nobody holds the other end of the pipe, even in the middle of a long request."""
     poll = select.poll()
@@ -401,7 +414,22 @@ def _exit_when_client_is_gone(read_fd: int) -> None:
     time.sleep(1.0)  # the main thread sees the end of the pipe too, unless it is busy
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(3.0)
+    _kill_tools()
     os._exit(1)
+
+
+def _end(*_: object) -> None:
+    """End in order: compilers and the device get the signal, too; what is half done is removed on the way out."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGTERM)
+    sys.exit(1)
+
+
+def _kill_tools() -> None:
+    """Kill what is left of the tools that were started, and this process, if it leads its group."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
 
 
 def main(handler: ProjectAPIHandler, argv: typing.Sequence[str] | None = None) -> None:
@@ -413,10 +441,14 @@ def main(handler: ProjectAPIHandler, argv: typing.Sequence[str] | None = None) -
     args = parser.parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # closes the transport on its way out
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_exit_when_client_is_gone, args=(args.read_fd,), daemon=True).start()
     with os.fdopen(args.read_fd, "rb") as read_file, os.fdopen(args.write_fd, "wb") as write_file:
         try:
             ProjectAPIServer(read_file, write_file, handler).serve_forever()
+        except SystemExit:
+            handler.close_transport()
+            _kill_tools()
+            raise
         finally:
             handler.close_transport()

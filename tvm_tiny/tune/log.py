@@ -6,15 +6,19 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tvm_tiny.errors import OutputError
+from tvm_tiny.files import InUseError, locked
 from tvm_tiny.schedules import Decisions
 from tvm_tiny.tune.image import Measurement
 
 FILE = "measurements.jsonl"
+_WAIT_S = 2.0
+"""Longest wait for another session: one that was killed ends at once, one at work goes on for minutes."""
 
 Key = tuple[str, str, str, str]
 """Task, core, device, decisions as JSON."""
@@ -41,6 +45,8 @@ class Entry:
 class MeasurementLog:
     """A file of entries, one per line, of today's kernels; lines of other kernels stay and do not count.
 
+    One process at a time has the folder, until it closes the log or ends.
+
     Parameters
     ----------
     folder : made if it is not there
@@ -48,19 +54,26 @@ class MeasurementLog:
 
     Raises
     ------
-    OutputError : the folder cannot be made or the file not be written
+    OutputError : the folder cannot be made or the file not be written, or another session is at work there
     """
 
     def __init__(self, folder: Path, kernels: str) -> None:
         self.path, self._kernels = folder / FILE, kernels
         self._entries: dict[Key, Entry] = {}
         self.stale = 0
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            content = self.path.read_bytes() if self.path.exists() else b""
-            self._file: IO[bytes] = self.path.open("ab")
-        except OSError as e:
-            raise OutputError(f"'{self.path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(folder, _WAIT_S))
+                # Not buffered: what a full disk did not take would be tried again when the file is closed.
+                self._file = stack.enter_context(self.path.open("ab", buffering=0))
+                content = self.path.read_bytes()
+            except InUseError as e:
+                hints = ["wait for it to end", "choose another -o"]
+                raise OutputError(f"'{folder}': another tuning session is at work in it", hints=hints) from e
+            except OSError as e:
+                raise OutputError(f"'{self.path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e
+            self._stack = stack.pop_all()
         whole, _, rest = content.rpartition(b"\n")
         for line in whole.splitlines():
             self._take(line)
@@ -83,7 +96,7 @@ class MeasurementLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._stack.close()
 
     def get(self, key: Key) -> Measurement | None:
         entry = self._entries.get(key)
@@ -97,8 +110,9 @@ class MeasurementLog:
             raw: Mapping[str, Any] = {**asdict(entry), "decisions": dict(entry.decisions), "kernels": self._kernels}
             text += json.dumps(raw).encode() + b"\n"
         try:
-            self._file.write(text)
-            self._file.flush()
+            left = memoryview(text)
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as e:
             raise OutputError(f"'{self.path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -149,8 +150,13 @@ class EvolutionarySearch:
 
 
 def open_database(folder: Path) -> Any:
-    """MetaSchedule's JSON database in ``folder``."""
-    return ms.database.JSONDatabase(str(folder / "database_workload.json"), str(folder / "database_tuning_record.json"))
+    """MetaSchedule's JSON database in ``folder``; of files that end in the middle of a line, what is whole."""
+    files = [folder / "database_workload.json", folder / "database_tuning_record.json"]
+    for file in files:
+        content = file.read_bytes() if file.exists() else b""
+        if not content.endswith(b"\n") and content:
+            os.truncate(file, content.rfind(b"\n") + 1)
+    return ms.database.JSONDatabase(*map(str, files))
 
 
 def decisions_of(families: Sequence[Family], schedule: Any) -> Decided:

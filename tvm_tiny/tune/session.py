@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tvm_tiny import schedules
 from tvm_tiny.errors import OutputError
+from tvm_tiny.files import write_file
 from tvm_tiny.schedules.records import RECORDS_FILE, Record, Records, fingerprint
 from tvm_tiny.targets import Board
 from tvm_tiny.tune.devices import Device
@@ -226,10 +227,8 @@ class Session:
 
     def _save(self) -> None:
         path = self._folder / RECORDS_FILE
-        partial = path.with_suffix(".partial")
         try:
-            partial.write_text(self.records().to_json(), encoding="utf-8")
-            partial.replace(path)
+            write_file(path, self.records().to_json().encode())
         except OSError as e:
             raise OutputError(f"'{path}' cannot be written: {e.strerror}", hints=["choose another -o"]) from e
 

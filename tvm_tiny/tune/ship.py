@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tvm_tiny.files import write_file
 from tvm_tiny.schedules.choices import Choice
 from tvm_tiny.schedules.records import Record, Records
 from tvm_tiny.targets import resolve
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             searched[board] = tune_zoo(board, sessions / board, seeds)
             args.output.mkdir(parents=True, exist_ok=True)
             path = args.output / f"{resolve(board).cpu.name}.json"
-            path.write_text(searched[board].to_json(), encoding="utf-8")
+            write_file(path, searched[board].to_json().encode())
             better = [r for r in searched[board].entries if r.decisions]
             print(f"{path}: {len(better)} of {len(searched[board].entries)} layers are faster tuned", flush=True)
     return 0

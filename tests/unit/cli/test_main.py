@@ -108,7 +108,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"usage: tvmc {command}" in capsys.readouterr().out
 
 
-_LIGHT = ("tvm_tiny.cli", "tvm_tiny.errors", "tvm_tiny.report.svg")
+_LIGHT = ("tvm_tiny.cli", "tvm_tiny.errors", "tvm_tiny.files", "tvm_tiny.report.svg")
 
 
 def test_nothing_but_the_standard_library_is_imported_at_the_top() -> None:

@@ -22,6 +22,7 @@ class CMakeHandler(handler.PlatformHandler):
     """Builds the library, and the example where it can run, in ``build``."""
 
     platform_name = "cmake"
+    builds_in_place = True
     source_dir, include_dir = "src", "include"
     has_link = False
 

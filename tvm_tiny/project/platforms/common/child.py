@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+
+from .compiler import death_signal
 
 if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
     from tvm_tiny.project.server import TransportClosedError, read_with_timeout, write_with_timeout
@@ -41,7 +42,7 @@ class Child:
             os.mkfifo(folder / TO_DEVICE, 0o600)
             os.mkfifo(folder / FROM_DEVICE, 0o600)
         self._process = subprocess.Popen(
-            [*_death_signal(), *command],
+            [*death_signal(), *command],
             cwd=folder,
             stdin=subprocess.DEVNULL if named else subprocess.PIPE,
             stdout=self._log if named else subprocess.PIPE,
@@ -81,7 +82,8 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S / 4)
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
         os.close(self._read_fd)
         self._log.close()
         self._on_close()
@@ -99,9 +101,3 @@ class Child:
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()[-_TAIL_LINES:]
         return TransportClosedError(f"the model's process ended: {how}" + "".join(f"\n  {line}" for line in lines))
-
-
-def _death_signal() -> list[str]:
-    """Prefix of a command that lets it die with this process, even if that is killed."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

@@ -6,8 +6,7 @@ import abc
 import contextlib
 import json
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,13 +15,18 @@ from .options import check_options
 from .template import expand_templates, model_words
 
 if TYPE_CHECKING or __package__.startswith("tvm_tiny."):
+    from tvm_tiny import files
     from tvm_tiny.project import server
 else:
+    import files
     import server
 
 COMMON = Path(__file__).resolve().parent
 BUILD_OPTIONS = ["generate_project", "build"]
 WARNINGS = ["-std=gnu99", "-Wall", "-Wextra"]
+UNFINISHED = ".unfinished"
+"""Name of a file in ``build`` while a tool works there; where its process was killed, it stays."""
+_LOCK_TIMEOUT_S = 60.0
 _OPTIONS_FILE = "options.json"
 _BOARD_FILE = "board.json"
 
@@ -75,11 +79,13 @@ class PlatformHandler(server.ProjectAPIHandler):
     # Where the model's files are in a project; platforms whose users take them elsewhere have plainer folders.
     source_dir, include_dir = SOURCE_DIR, INCLUDE_DIR
     has_link = True
+    builds_in_place = False
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.build_dir = home / "build"
         self._stream: Stream | None = None
+        self._session = contextlib.ExitStack()
 
     @abc.abstractmethod
     def declared_options(self) -> list[server.ProjectOption]:
@@ -99,7 +105,7 @@ class PlatformHandler(server.ProjectAPIHandler):
 
     @abc.abstractmethod
     def build_model(self, model: Model, options: dict[str, Any]) -> None:
-        """Compile and link in ``build_dir``, which is there and empty."""
+        """Compile and link in ``build_dir``, which is there and holds nothing that counts."""
 
     @abc.abstractmethod
     def start(self, options: dict[str, Any]) -> Stream:
@@ -118,15 +124,12 @@ class PlatformHandler(server.ProjectAPIHandler):
         if project_dir.exists():
             raise server.ServerError(f"project directory '{project_dir}' exists already")
         # Made beside its place and moved there when complete: an error leaves nothing half done.
-        with contextlib.ExitStack() as stack:
-            try:
-                scratch = Path(tempfile.mkdtemp(prefix=f".{project_dir.name}.", dir=project_dir.parent))
-                stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        try:
+            with files.partial_folder(project_dir.parent) as scratch:
                 self._fill(scratch, model_library_format_path, checked, options)
-                scratch.chmod(0o755)
                 scratch.rename(project_dir)
-            except OSError as error:
-                raise server.ServerError(f"cannot make project '{project_dir}': {error}") from error
+        except OSError as error:
+            raise server.ServerError(f"cannot make project '{project_dir}': {error}") from error
 
     def _fill(self, project: Path, archive: Path, checked: dict[str, Any], given: dict[str, Any]) -> None:
         shutil.copyfile(archive, project / "model.tar")
@@ -135,7 +138,8 @@ class PlatformHandler(server.ProjectAPIHandler):
         model = self._model(project)
         for name in ("microtvm_api_server.py", *self.sources):
             shutil.copyfile(self.home / name, project / name)
-        shutil.copyfile(str(server.__file__), project / "server.py")
+        for module in (server, files):
+            shutil.copy(str(module.__file__), project)
         shutil.copytree(COMMON, project / "common", ignore=shutil.ignore_patterns("__pycache__"))
         if self.has_link:
             (project / "model_io.c").write_text(io_source(model), encoding="utf-8")
@@ -147,22 +151,32 @@ class PlatformHandler(server.ProjectAPIHandler):
 
     def build(self, options: dict[str, Any]) -> None:
         checked = self._options(options)
-        shutil.rmtree(self.build_dir, ignore_errors=True)
-        self.build_dir.mkdir()
-        self.build_model(self._model(self.home), checked)
+        place = self.build_dir
+        try:
+            with self._locked(), self._new_build_dir(place) as self.build_dir:
+                self.build_model(self._model(self.home), checked)
+        except OSError as error:
+            raise server.ServerError(f"cannot build project '{self.home}': {error}") from error
+        finally:
+            self.build_dir = place
 
     def flash(self, options: dict[str, Any]) -> None:
         self._options(options)  # nothing to do: the device is started with its firmware
 
     def open_transport(self, options: dict[str, Any]) -> server.TransportTimeouts:
         self.close_transport()
-        self._stream = self.start(self._options(options))
+        checked = self._options(options)
+        with contextlib.ExitStack() as stack:
+            # Nobody builds while the device runs what was built.
+            stack.enter_context(self._locked(shared=True))
+            self._stream = self.start(checked)
+            stack.callback(self._stream.close)
+            self._session = stack.pop_all()
         return server.TransportTimeouts(0, 10.0, 0)
 
     def close_transport(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
+        self._stream = None
+        self._session.pop_all().close()
 
     def read_transport(self, n: int, timeout_sec: float | None) -> bytes:
         return self._opened().read(n, timeout_sec)
@@ -172,9 +186,41 @@ class PlatformHandler(server.ProjectAPIHandler):
 
     def require_built(self, file: Path) -> Path:
         """``file``, a result of ``build``."""
-        if not file.exists():
+        if not file.exists() or (self.build_dir / UNFINISHED).exists():
             raise server.ServerError(f"project '{self.home}' is not built", hints=["build it: tvmc micro build"])
         return file
+
+    @contextlib.contextmanager
+    def _locked(self, *, shared: bool = False) -> Iterator[None]:
+        try:
+            with files.locked(self.home, _LOCK_TIMEOUT_S, shared=shared):
+                yield
+        except files.InUseError as error:
+            raise server.ServerError(
+                f"project '{self.home}' is in use: another process builds or runs it",
+                hints=["wait for it to end", "make a project of your own: tvmc micro create-project"],
+            ) from error
+
+    @contextlib.contextmanager
+    def _new_build_dir(self, place: Path) -> Iterator[Path]:
+        """An empty folder to build in; what is at ``place`` at the end is complete, or what was there before.
+
+        Where tools want to know the folder's real name, it is ``place`` itself, and nothing is left of a failed build.
+        """
+        if not self.builds_in_place:
+            with files.partial_folder(self.home) as folder:
+                yield folder
+                files.replace_folder(folder, place)
+            return
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            place.mkdir()
+            (place / UNFINISHED).touch()
+            yield place
+            (place / UNFINISHED).unlink()
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
 
     def _model(self, project: Path) -> Model:
         return load_model(project / "model", project / self.source_dir, project / self.include_dir)

@@ -44,6 +44,7 @@ class ZephyrHandler(handler.PlatformHandler):
     """Builds with west, or CMake and Ninja, in ``build``."""
 
     platform_name = "zephyr"
+    builds_in_place = True
     sources = ("zephyr_tree.py", "qemu_console.py")
     source_dir, include_dir = "module/src", "module/include"
 
