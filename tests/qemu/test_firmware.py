@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.fake_archive import DEFAULT, archive_files, expected_outputs, write_archive
+from tests.processes import children, state, wait_for_end
 from tests.qemu.conftest import ProjectDir
 from tvm_tiny.errors import ProjectError, RunError, ToolError
 from tvm_tiny.measure.elf import read_firmware
@@ -104,7 +105,7 @@ def test_an_interrupt_ends_everything(
             session = Session(project.transport())
             server = project._client._process
             assert server is not None
-            (emulator,) = _children(server.pid)
+            (emulator,) = children(server.pid)
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             start = time.monotonic()
             with pytest.raises(KeyboardInterrupt), session:
@@ -112,7 +113,7 @@ def test_an_interrupt_ends_everything(
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert time.monotonic() - start < 5
-    assert not _state(emulator)
+    assert not state(emulator)
     assert not any(tmp_path.iterdir())
 
 
@@ -211,26 +212,9 @@ def test_no_emulator_outlives_its_user(fake_project: ProjectDir) -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout is not None
         server = int(user.stdout.readline())
-        (emulator,) = _children(server)
+        (emulator,) = children(server)
         os.kill(user.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while any(_state(pid) for pid in (server, emulator)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _state(pid: int) -> list[str]:
-    """State, parent ... of a process; empty when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-    return [] if fields[0] == "Z" else fields
-
-
-def _children(pid: int) -> list[int]:
-    numbers = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
-    return [n for n in numbers if (fields := _state(n)) and fields[1] == str(pid)]
+    wait_for_end([server, emulator])
 
 
 def options_of(folder: Path) -> dict[str, Any]:

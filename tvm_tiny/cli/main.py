@@ -6,6 +6,7 @@ Nothing here, nor at the top of the subcommands' files, imports TVM or NumPy: ``
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from tvm_tiny.cli.config import OPTION, with_config
 from tvm_tiny.cli.console import set_verbosity
 from tvm_tiny.cli.exit_codes import EXIT_ERROR, EXIT_INTERRUPTED
 from tvm_tiny.cli.microtvm_options import check_unknown
+from tvm_tiny.cli.signals import ending_in_order
 from tvm_tiny.errors import TvmTinyError
 
 _COMMANDS = (
@@ -45,6 +47,8 @@ _COMMANDS = (
     completion_command,
 )
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tvmc`` with ``argv`` (by default the process's) and return the exit code.
@@ -54,6 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     args, unknown = parser.parse_known_args(argv)
+    with ending_in_order() as ended:
+        status = _run(parser, argv, args, unknown)
+    if ended:
+        print(f"ended by {ended[0].name}", file=sys.stderr)
+        return 128 + ended[0]
+    return status
+
+
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str], args: argparse.Namespace, unknown: list[str]) -> int:
     try:
         if args.config is not None:
             args, unknown = parser.parse_known_args(with_config(parser, argv, args.config))
@@ -67,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe went away (`tvmc targets | head`). Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe went away (`tvmc targets | head`).
+        _forget_stdout()
         return EXIT_ERROR
     except TvmTinyError as error:
         if args.debug:
@@ -78,11 +91,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
+        if isinstance(error, OSError) and error.errno in _FULL:
+            _forget_stdout()
+            place = f"'{error.filename}'" if error.filename else "output"
+            hints = ("free some space", "temporary files elsewhere: environment variable TMPDIR")
+            print(format_error(f"{place} cannot be written: {error.strerror}", hints), file=sys.stderr)
+            return EXIT_ERROR
         first_line = next(iter(str(error).splitlines()), "")
         hints = ("run it again with --debug for a traceback", "report it: this is a bug of tvm-tiny")
         print(format_error(f"internal error: {type(error).__name__}: {first_line}", hints), file=sys.stderr)
         return EXIT_ERROR
     return status
+
+
+def _forget_stdout() -> None:
+    """Python would try once more at exit to write what could not be written, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from tvm_tiny.planner.offsets import ALIGNMENT, Problem, peak
 
@@ -56,7 +58,20 @@ def solve(problem: Problem, hint: Sequence[int], bound: int, effort: float = 1.0
     solver.parameters.max_deterministic_time = effort
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
-    status = solver.solve(model)
+    # Left to the solver, Ctrl-C would end its search alone, with what it has found until then.
+    solver.parameters.catch_sigint_signal = False
+    status = _solve(solver, model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return Exact(tuple(hint), bound)
     return Exact(tuple(int(solver.value(x)) * ALIGNMENT for x in at), round(solver.best_objective_bound) * ALIGNMENT)
+
+
+def _solve(solver: Any, model: Any) -> Any:
+    """The status; in a thread of its own, as no signal would be looked at before the search ends in the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(solver.solve, model)
+        try:
+            return done.result()
+        except BaseException:
+            solver.stop_search()
+            raise

@@ -6,7 +6,6 @@ import argparse
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,21 @@ def test_ctrl_c_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_signal_during_work_exits_130_without_traceback() -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "text"),
+    [
+        (signal.SIGINT, 130, b"interrupted\n"),
+        (signal.SIGTERM, 143, b"ended by SIGTERM\n"),
+        (signal.SIGHUP, 129, b"ended by SIGHUP\n"),
+    ],
+)
+def test_a_signal_during_work_has_its_exit_code_and_no_traceback(
+    number: signal.Signals, status: int, text: bytes
+) -> None:
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whoever runs the tests may ignore them
         "from tvm_tiny.cli import main, targets_command\n"
         "def run(args):\n"
         "    print('ready', flush=True)\n"
@@ -74,11 +85,37 @@ def test_a_signal_during_work_exits_130_without_traceback() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, b"interrupted\n")
-    assert time.monotonic() - start < 10
+    assert (process.returncode, err) == (status, text)
+
+
+def test_what_foreign_code_makes_of_a_signal_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise RuntimeError("a callback failed") from error
+        return 0
+
+    monkeypatch.setattr(targets_command, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["targets"]) == 143
+    assert capsys.readouterr().err.endswith("ended by SIGTERM\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_full_disk_is_no_bug() -> None:
+    code = "import sys; from tvm_tiny.cli.main import main; sys.exit(main(['targets', '--json']))"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: output cannot be written: No space left on device\nThings to try:\n")
+    assert len(done.stderr.splitlines()) == 4
 
 
 def test_a_reader_that_leaves_causes_no_traceback() -> None:
