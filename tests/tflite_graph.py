@@ -197,10 +197,8 @@ def _buffer(builder: flatbuffers.Builder, data: NDArray[Any] | None) -> int:
     if data is None:
         return _table(builder, "Buffer")
     raw = data.astype(data.dtype.newbyteorder("<")).tobytes()
-    builder.StartVector(1, len(raw), BUFFER_ALIGNMENT)
-    for byte in reversed(raw):
-        builder.PrependByte(byte)
-    return _table(builder, "Buffer", Data=builder.EndVector())
+    builder.Prep(BUFFER_ALIGNMENT, len(raw))
+    return _table(builder, "Buffer", Data=builder.CreateByteVector(raw))
 
 
 def _tensor(builder: flatbuffers.Builder, ref: TensorRef) -> int:

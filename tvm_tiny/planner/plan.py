@@ -193,7 +193,7 @@ class Plan:
             ],
         }
 
-    def _timeline_dict(self, stage: Stage, planned: PlannedStage, offsets: Mapping[int, int]) -> dict[str, Any]:
+    def _timeline_dict(self, stage: Stage, planned: PlannedStage, offsets: dict[int, int]) -> dict[str, Any]:
         """Live bytes, see ``timeline``; JSON has no pairs, so ranges are lists."""
         timeline = stage_timeline(self.graph, stage, planned, offsets)
         return {

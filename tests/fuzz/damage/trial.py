@@ -19,7 +19,7 @@ from tests.fuzz.damage.readers import READERS, damaged
 from tests.fuzz.isolated import Died, run_jobs
 
 TIME_S = 20.0
-"""Of the processor; the clock may show ten times that where a machine is busy."""
+"""Of the processor; the clock may show thirty times that where a machine is busy."""
 MEMORY_BYTES = 4 << 30
 """Address space, of which TVM's libraries and OR-tools' threads take one half to one GB."""
 SHRINK_S = 60.0
@@ -29,7 +29,7 @@ def run_mutants(name: str, first: int, count: int) -> list[str]:
     """What became of some mutants of a reader: "read", the name of an error that is allowed, or a problem's lines."""
     warm_up(name)
     jobs = [partial(_in_time, _try_mutant, name, number) for number in range(first, first + count)]
-    return [_text(result) for result in run_jobs(jobs, 10 * TIME_S, memory_bytes=MEMORY_BYTES)]
+    return [_text(result) for result in run_jobs(jobs, 30 * TIME_S, memory_bytes=MEMORY_BYTES)]
 
 
 @cache
@@ -55,7 +55,7 @@ def replay(case: str | None, file: Path | None) -> str:
 def problem_of(name: str, data: bytes) -> str:
     """What becomes of one file in a process of its own, read in all the ways that a reader has."""
     jobs = [partial(_in_time, _try_data, name, data, Random(i)) for i in range(12)]
-    outcomes = [_text(result) for result in run_jobs(jobs, 10 * TIME_S, memory_bytes=MEMORY_BYTES)]
+    outcomes = [_text(result) for result in run_jobs(jobs, 30 * TIME_S, memory_bytes=MEMORY_BYTES)]
     return next((o for o in outcomes if "\n" in o), outcomes[0])
 
 
