@@ -22,6 +22,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from tvm_tiny.errors import ArtifactError, ToolError
+from tvm_tiny.measure.elf import read_firmware
 from tvm_tiny.project.server import TOOL_TIMEOUT_S
 
 _FUNCTION = re.compile(r"([0-9a-f]+) <(.+)>:")
@@ -43,6 +44,7 @@ _BRANCH = re.compile(rf"(b{_CONDITION}|cbn?z|bl|blx|w?le|wls) ")
 _THROUGH_POINTER = re.compile(r"blx (?:r\d+|ip|sl|fp)|bx (?:r\d+|ip|sl|fp)|(?:mov|ldr) pc, (?!\[sp).*")
 _ENDS = re.compile(r"b \S.*|bx .*|(?:pop|ldm\S* sp!,) .*pc\}|(?:mov|ldr) pc,.*|tb[bh] .*|udf.*")
 _HALF = re.compile(r"(movw|movt) \w+, #(\d+)")
+_WEIGHTS = re.compile(r"tvmgen_\w+_const_\d+")
 _WITH_POINTERS = (".model_constants", ".model_code", ".model_data")
 
 
@@ -128,11 +130,18 @@ def _read(elf: Path, toolchain: str) -> dict[int, _Function]:
 
 
 def _words(elf: Path) -> Iterator[int]:
+    """Words of code and constants; not of weights, among which any number may be."""
+    weights = [symbol for name, symbol in read_firmware(elf).symbols.items() if _WEIGHTS.match(name)]
     with elf.open("rb") as file:
         for section in ELFFile(file).iter_sections():
-            if section.name in _WITH_POINTERS and section["sh_type"] == "SHT_PROGBITS":
-                data = section.data()
-                yield from (word for (word,) in struct.iter_unpack("<I", data[: len(data) & ~3]))
+            if section.name not in _WITH_POINTERS or section["sh_type"] != "SHT_PROGBITS":
+                continue
+            data = bytearray(section.data())
+            for symbol in weights:
+                first = symbol.address - section["sh_addr"]
+                if 0 <= first < len(data):
+                    data[first : first + symbol.size_bytes] = bytes(symbol.size_bytes)
+            yield from (word for (word,) in struct.iter_unpack("<I", data[: len(data) & ~3]))
 
 
 def _functions(disassembly: str) -> dict[int, _Function]:
