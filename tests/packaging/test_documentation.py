@@ -37,6 +37,9 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_blocks_are_what_they_are(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{block}: write sh or python, or one of {LANGUAGES}"
+        if block.runs:
+            slow = re.search(r"^(make (?!demo)|python -m (pytest|tests)).*", block.text, re.MULTILINE)
+            assert slow is None, f"{block}: say why it is not run: {slow[0]}"
         if not block.language:
             assert not re.search(r"^(\$ )?(tvmc|make|python) ", block.text, re.MULTILINE), f"{block}: commands are sh"
 
