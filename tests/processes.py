@@ -1,13 +1,15 @@
-"""Processes that tests start and end: what there is of them, by /proc."""
+"""Processes that tests start and end: what there is of them, by /proc; and disks that are full."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,3 +66,14 @@ def start(program: str, environment: Mapping[str, str], cwd: Path) -> subprocess
 def tvmc(arguments: Sequence[object]) -> str:
     """The Python program that is ``tvmc`` with these arguments."""
     return f"import sys; from tvm_tiny.cli.main import main; sys.exit(main({[str(a) for a in arguments]!r}))"
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may get larger than ``room`` bytes; writing more fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

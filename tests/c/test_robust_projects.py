@@ -71,7 +71,7 @@ def _while_it_builds(arguments: list[object], folder: Path) -> tuple[subprocess.
     return user, below
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_build_that_is_broken_off(number: signal.Signals, built: Path, tmp_path: Path) -> None:
     before = _tree(built)
     slow = _compiler(tmp_path / "slow", _SLOW)

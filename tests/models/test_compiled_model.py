@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from tests.tflite_writer import TfliteWriter
 from tvm_tiny import demo
 from tvm_tiny.compiler import CompiledModel, compile_model
 from tvm_tiny.errors import MemoryBudgetError, OptionError, OutputError, TargetError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +31,6 @@ def test_set() -> dict[str, np.ndarray]:
 
 def sources(model: CompiledModel) -> dict[str, str]:
     return {Path(p).name: c.decode() for p, c in model.files.items() if p.endswith((".c", ".h"))}
-
-
-def test_archive_is_the_same_in_every_process(digits: CompiledModel, tmp_path: Path) -> None:
-    expected = digits.export(tmp_path / "here.tar").read_bytes()
-    for seed in ("0", "4711"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        script = f"import tvm_tiny; tvm_tiny.compile({str(demo.TFLITE)!r}, 'tinyml/qemu-m7').export('there.tar')"
-        environment = {"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin", "TZ": "Asia/Tokyo", "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, check=True, timeout=120)
-        assert (folder / "there.tar").read_bytes() == expected
 
 
 def test_model_library_format(digits: CompiledModel) -> None:

@@ -76,3 +76,19 @@ def test_evolution_ends_with_a_small_space(tmp_path: Path) -> None:
         strategy.learn(proposed, [1.0] * len(proposed))
         assert len(seen) <= 3
     assert len(seen) == 3
+
+
+def test_a_database_that_was_being_written(task: TuningTask, tmp_path: Path) -> None:
+    """What a killed session wrote to the half, MetaSchedule would not read."""
+    _search(EvolutionarySearch(task, 3, open_database(tmp_path), 16), 16)
+    whole = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    assert len(whole) == 2
+    open_database(tmp_path)  # which is read
+    assert sorted(tmp_path.iterdir()) == list(whole)
+    for damaged in whole:
+        for path, content in whole.items():
+            path.write_bytes(content[:-5] if path == damaged else content)
+        open_database(tmp_path)
+        assert damaged.with_suffix(".damaged").read_bytes() == whole[damaged][:-5]
+        for path in tmp_path.iterdir():
+            path.unlink()

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import full_disk
 from tests.tune.fake_device import BOARD, FakeDevice, cost, demo_tasks
 from tvm_tiny import demo
-from tvm_tiny.errors import OptionError
+from tvm_tiny.errors import OptionError, OutputError
 from tvm_tiny.schedules.records import Records, fingerprint, load_records
 from tvm_tiny.targets import resolve
 from tvm_tiny.tune import TuneResult, tune
@@ -131,6 +132,7 @@ def test_interrupted_sessions_keep_what_was_measured(tmp_path: Path) -> None:
 _CHILD = """
 import sys, time
 from pathlib import Path
+from tests.processes import full_disk
 from tests.tune.fake_device import BOARD, FakeDevice
 from tvm_tiny import demo
 from tvm_tiny.tune import tune
@@ -193,6 +195,33 @@ def test_a_line_that_was_being_written(tmp_path: Path) -> None:
     with MeasurementLog(tmp_path, "other") as log:
         assert log.get(entry.key) is None
         assert log.stale == 2
+
+
+def test_one_session_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tvm_tiny.tune.log._WAIT_S", 0.1)
+    with MeasurementLog(tmp_path, "k"), pytest.raises(OutputError, match="another tuning session is at work in it"):
+        MeasurementLog(tmp_path, "k")
+    with MeasurementLog(tmp_path, "k"):
+        pass
+
+
+def test_a_full_disk_ends_a_session_and_loses_nothing(tmp_path: Path) -> None:
+    entries = [Entry(f"qdense {i} x", "cortex-m7", "fake", {}, Measurement("ok", float(i))) for i in range(40)]
+    with MeasurementLog(tmp_path, "k") as log:
+        log.add(entries[:10])
+    written = log.path.stat().st_size
+    with (
+        full_disk(written + 1000),
+        pytest.raises(OutputError, match=r"measurements.jsonl' cannot be written: File too large"),
+        MeasurementLog(tmp_path, "k") as log,
+    ):
+        log.add(entries[10:])
+    assert log.path.stat().st_size == written + 1000  # which ends in the middle of a line
+    with MeasurementLog(tmp_path, "k") as log:
+        assert log.get(entries[9].key) == entries[9].measurement
+        log.add(entries)
+    with MeasurementLog(tmp_path, "k") as log:
+        assert [log.get(e.key) for e in entries] == [e.measurement for e in entries]
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:

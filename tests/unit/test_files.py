@@ -6,30 +6,18 @@ import errno
 import fcntl
 import multiprocessing
 import os
-import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import full_disk
 from tvm_tiny import files
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 _CONTENTS = [bytes([letter]) * 500_000 for letter in b"ab"]
-
-
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may get larger than ``room`` bytes; writing more fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _in_process(work: Callable[[], object]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -150,13 +149,15 @@ class EvolutionarySearch:
 
 
 def open_database(folder: Path) -> Any:
-    """MetaSchedule's JSON database in ``folder``; of files that end in the middle of a line, what is whole."""
+    """MetaSchedule's JSON database in ``folder``; one that a killed session has left damaged is put aside."""
     files = [folder / "database_workload.json", folder / "database_tuning_record.json"]
-    for file in files:
-        content = file.read_bytes() if file.exists() else b""
-        if not content.endswith(b"\n") and content:
-            os.truncate(file, content.rfind(b"\n") + 1)
-    return ms.database.JSONDatabase(*map(str, files))
+    try:
+        return ms.database.JSONDatabase(*map(str, files))
+    except (RuntimeError, ValueError, TypeError):
+        # Nothing is lost to a session: it goes by its log of measurements.
+        for file in filter(Path.exists, files):
+            file.replace(file.with_suffix(".damaged"))
+        return ms.database.JSONDatabase(*map(str, files))
 
 
 def decisions_of(families: Sequence[Family], schedule: Any) -> Decided:
