@@ -42,7 +42,7 @@ LAUNCH_SCRIPT = "launch_microtvm_api_server.sh"
 _ANSWER_TIMEOUT_S = 60.0
 _MAX_REPLY_BYTES = 256 << 20
 _MARGIN_S = 15.0
-_GRACE_S = 3.0
+_GRACE_S = 5.0
 
 
 class ProjectAPIClient:

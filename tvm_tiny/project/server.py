@@ -413,7 +413,7 @@ def _exit_when_client_is_gone(read_fd: int) -> None:
     poll.poll()
     time.sleep(1.0)  # the main thread sees the end of the pipe too, unless it is busy
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(3.0)
+    time.sleep(5.0)
     _kill_tools()
     os._exit(1)
 
