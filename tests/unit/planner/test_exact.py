@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from tvm_tiny.planner import exact
 from tvm_tiny.planner.exact import solve
 from tvm_tiny.planner.offsets import Problem, peak
 
@@ -41,13 +42,19 @@ def test_its_limit_is_no_clock() -> None:
     assert answers == [first, first]
 
 
-def test_ctrl_c_ends_it_at_once() -> None:
+def test_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Left to itself it would end its search only, and the plan would depend on when that was."""
     problem, hint = _problem(90)
     interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    search = exact._solve
+
+    def interrupted(*arguments: object) -> object:
+        interrupt.start()
+        return search(*arguments)
+
+    monkeypatch.setattr(exact, "_solve", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        interrupt.start()
         with pytest.raises(KeyboardInterrupt):
             solve(problem, hint, max(problem.sizes), effort=1000.0)
     finally:
