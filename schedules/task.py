@@ -36,8 +36,11 @@ class Task:
         return f"{self.operator} {'x'.join(map(str, self.sizes))} {self.form}"
 
     def distance(self, other: Task) -> float:
-        """How far shapes are apart: sum of log2 of the ratios of sizes; infinite between other operators and forms."""
-        if (self.operator, self.form) != (other.operator, other.form):
+        """How far shapes are apart: sum of log2 of the ratios of sizes; infinite between other operators and forms.
+
+        A depthwise convolution with several outputs per channel has one size more, and is another form.
+        """
+        if (self.operator, self.form, len(self.sizes)) != (other.operator, other.form, len(other.sizes)):
             return math.inf
         return sum(abs(math.log2(a / b)) for a, b in zip(self.sizes, other.sizes, strict=True))
 

@@ -117,3 +117,12 @@ def test_shipped_records_are_of_these_kernels(cpu: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compile_model(demo.TFLITE, {"cortex-m4": "qemu-m4", "cortex-m33": "qemu-m33"}.get(cpu, BOARD))
+
+
+def test_layers_with_more_sizes_are_no_neighbours() -> None:
+    form = "k3x3 s1x1 tlbr relu"
+    record = Record(Task("qdepthwise_conv2d", (1, 5, 5, 64), form), {KERNEL: "dsp_3x3"}, 1.0, 2.0)
+    records = _records(record)
+    assert records.lookup(replace(record.task, sizes=(1, 5, 5, 96))) == (record, False)
+    # Two outputs for each channel.
+    assert records.lookup(replace(record.task, sizes=(1, 5, 5, 64, 128))) is None
