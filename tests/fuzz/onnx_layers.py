@@ -146,7 +146,7 @@ def pool(n: OnnxNetwork, x: Activation, operator: str) -> Made:
     if not n.fits((*x.shape[:2], *size)):
         return None
     if operator == "MaxPool":
-        return picked(n, x, lambda name: (n.node("MaxPool", [name], **a), (*x.shape[:2], *size)))
+        return picked(n, x, lambda name: (n.node("MaxPool", [name], **a), (*x.shape[:2], *size)), int8_since=12)
     scale, zero_point = requantized(n, x)
     return n.quantized(n.node(operator, [n.real(x)], **a), (*x.shape[:2], *size), scale, zero_point)
 

@@ -30,9 +30,14 @@ def moved(n: OnnxNetwork, x: Activation, shape: Sequence[int]) -> Activation:
     return picked(n, x, lambda name: (n.node("Reshape", [name, target]), shape))
 
 
-def picked(n: OnnxNetwork, x: Activation, make: Callable[[str], tuple[str, Sequence[int]]]) -> Activation:
-    """What only moves values: on the integers, or between DequantizeLinear and QuantizeLinear of one quantization."""
-    if n.draws.one_in(3):
+def picked(
+    n: OnnxNetwork, x: Activation, make: Callable[[str], tuple[str, Sequence[int]]], *, int8_since: int = 1
+) -> Activation:
+    """What only moves values: on the integers, or between DequantizeLinear and QuantizeLinear of one quantization.
+
+    int8_since : the operator set that knows it for int8
+    """
+    if n.draws.one_in(3) and n.opset >= int8_since:
         name, shape = make(x.name)
         return Activation(name, tuple(shape), x.scale, x.zero_point)
     name, shape = make(n.real(x))
