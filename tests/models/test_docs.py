@@ -49,9 +49,11 @@ def test_the_page_runs(page: Path, tmp_path: Path, tool: Callable[[str], str], f
     if page.stem != "quick_start":
         shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     run_page(blocks(page), tmp_path)
+    made = tmp_path
     if page.stem == "quick_start":
-        assert {path.name for path in (tmp_path / "build" / "start").iterdir()} >= {MODEL, INPUTS, ARCHIVE}
-    _check_c([block for block in blocks(page) if block.language == "c"], tmp_path, tool("gcc"))
+        made = tmp_path / "build" / "start"
+        assert {path.name for path in made.iterdir()} >= {MODEL, INPUTS, ARCHIVE}
+    _check_c([block for block in blocks(page) if block.language == "c"], made, tool("gcc"))
     if page == PICTURES_PAGE:
         drawn = {path.name: path for path in tmp_path.glob("*.svg")}
         assert sorted(drawn) == sorted(path.name for path in PICTURES.iterdir())
