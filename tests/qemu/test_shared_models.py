@@ -49,6 +49,8 @@ MEASURED_SMALL = {
 }
 PER_MAC = 4.5
 MODELS = ("ad01_int8", "kws_int8", "resnet8_int8", "vww96_int8", "mcunet_vww", "mobilenet_v2_224_int8")
+# The emulator takes longest for these: on a Cortex-M4 all inputs, elsewhere the first.
+LONG = ("mobilenet_v2_224_int8",)
 # In less code, and the first input only.
 LESS = [
     *((model, board, "size") for model in MODELS for board in ("qemu-m4", "qemu-m55")),
@@ -68,7 +70,8 @@ def test_exact_and_within_limits(
     model: str, board: str, optimize: str, shared_file: Callable[[str], Path], tmp_path: Path
 ) -> None:
     vectors = np.load(shared_file(f"vectors/{model}.npz"))
-    count = len(vectors["inputs"]) if optimize == "speed" else 1
+    all_inputs = optimize == "speed" and (model not in LONG or board == "qemu-m4")
+    count = len(vectors["inputs"]) if all_inputs else 1
     path = shared_file(f"models/{model}.tflite")
     archive = compile_model(path, f"tinyml/{board}", optimize=optimize).export(tmp_path / "model.tar")
     result = run_model(archive, device="qemu", inputs={"inputs": vectors["inputs"][:count]})
