@@ -1,7 +1,8 @@
 # `make help` lists the targets. Everything runs in .venv, which is made on first use.
 
 PYTHON ?= python3
-JOBS ?= 2
+# More than cores: some tests wait for boards, emulators and time-outs.
+JOBS ?= 3
 MINUTES ?= 10
 BATCH ?= 0
 VENV := .venv
