@@ -26,6 +26,7 @@ from tvm_tiny.files import write_file
 
 if TYPE_CHECKING:
     from tvm_tiny.measure import Report
+    from tvm_tiny.schedules.records import Records
 
 BOARDS = ("qemu-m4", "qemu-m7", "qemu-m55", "qemu-m3")
 # Instructions of others per inference, same model files, same emulator and compiler (gcc 12.2): TFLite Micro 90b983c2
@@ -84,13 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(model: Path, board: str) -> Figures:
-    """Compile ``model`` for ``board`` and run it on one random input, the same every time."""
+def measure(model: Path, board: str, records: Records | str | None = "shipped") -> Figures:
+    """Compile ``model`` for ``board`` and run it on one random input, the same every time.
+
+    Parameters
+    ----------
+    records : as ``tuning_records`` of ``tvm_tiny.compile``
+    """
     import tvm_tiny
     from tvm_tiny.measure import run_model
 
     start = time.perf_counter()
-    compiled = tvm_tiny.compile(model, board)
+    compiled = tvm_tiny.compile(model, board, tuning_records=records)
     seconds = time.perf_counter() - start
     inputs = random_inputs(compiled.report()["inputs"])
     with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:

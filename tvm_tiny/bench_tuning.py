@@ -13,15 +13,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tvm_tiny import demo
-from tvm_tiny.bench import SHARED_MODELS, random_inputs
+from tvm_tiny.bench import SHARED_MODELS, measure
 from tvm_tiny.cli.main import format_error
 from tvm_tiny.errors import TvmTinyError
-
-if TYPE_CHECKING:
-    from tvm_tiny.schedules.records import Records
 
 BOARDS = ("qemu-m4", "qemu-m7", "qemu-m33", "qemu-m55")
 
@@ -58,25 +54,11 @@ def line(model: Path, board: str, session: Path) -> str:
     from tvm_tiny.tune import tune
 
     tuned = tune(model, board, output=session)
-    figures = [measure(model, board, records) for records in (None, "shipped", tuned.records)]
+    reports = [measure(model, board, records).report for records in (None, "shipped", tuned.records)]
     candidates = sum(state.measured for state in tuned.states)
-    instructions, cycles = zip(*figures, strict=True)
-    numbers = " | ".join(f"{n:,.0f}" for n in (candidates, *instructions, *cycles))
+    figures = (candidates, *(r.instructions for r in reports), *(r.modelled_cycles for r in reports))
+    numbers = " | ".join(f"{n:,.0f}" for n in figures)
     return f"| {model.stem} | {board} | {numbers} |"
-
-
-def measure(model: Path, board: str, records: Records | str | None) -> tuple[float, float]:
-    """Instructions and modelled cycles of an inference."""
-    from tvm_tiny.compiler import compile_model
-    from tvm_tiny.measure import run_model
-
-    compiled = compile_model(model, board, tuning_records=records)
-    inputs = random_inputs(compiled.report()["inputs"])
-    with tempfile.TemporaryDirectory(prefix="tvm-tiny-") as folder:
-        report = run_model(compiled.export(Path(folder) / "model.tar"), device="qemu", inputs=inputs).report
-    assert report.instructions is not None
-    assert report.modelled_cycles is not None
-    return report.instructions, report.modelled_cycles
 
 
 if __name__ == "__main__":
