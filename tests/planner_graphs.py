@@ -83,6 +83,21 @@ class Builder:
         self.ops.append(Op(f"dense{y}", Kind.WHOLE, (x,), (y,), scratch_bytes=8))
         return y
 
+    def scale(self, part: int, x: int) -> int:
+        """``x`` times a part of it that is stretched to its size: only the image is read where the result is written."""
+        t = self.tensors[x]
+        y = self.tensor(t.rows, t.columns, t.pixel_bytes)
+        self.ops.append(Op(f"scale{y}", Kind.WHOLE, (part, x), (y,), in_place=(1,), whole_rows_only=True))
+        return y
+
+    def lookup(self, x: int, planes: int) -> int:
+        """Byte by byte, as the flat tensor that somebody else takes for ``planes`` planes of an image."""
+        t = self.tensors[x]
+        self.tensors.append(Tensor(f"t{len(self.tensors)}", t.rows, t.columns, t.pixel_bytes, planes))
+        y = len(self.tensors) - 1
+        self.ops.append(Op(f"lookup{y}", Kind.WHOLE, (x,), (y,), in_place=(0,), whole_rows_only=True))
+        return y
+
     def view(self, x: int) -> int:
         y = self.tensor(1, 1, self.tensors[x].size_bytes)
         self.ops.append(Op(f"view{y}", Kind.VIEW, (x,), (y,)))
@@ -104,6 +119,9 @@ def windows(draw: st.DrawFn, size: int) -> tuple[Window, int]:
     return Window(kernel, stride, before, dilation), after
 
 
+_LAYERS = ("conv", "conv", "conv", "point", "add", "branch", "move", "concat", "scale", "lookup")
+
+
 @st.composite
 def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
     """Convolutions, residual adds, parallel branches, a mean or a dense end."""
@@ -114,7 +132,7 @@ def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
     live = [0]
     for _ in range(draw(st.integers(1, layers))):
         t = b.tensors[x]
-        kind = draw(st.sampled_from(("conv", "conv", "conv", "point", "add", "branch", "move", "concat")))
+        kind = draw(st.sampled_from(_LAYERS))
         if kind == "conv":
             (rows, below), (columns, right) = draw(windows(t.rows)), draw(windows(t.columns))
             scratch = draw(st.sampled_from((0, 0, 24)))
@@ -129,6 +147,11 @@ def networks(draw: st.DrawFn, layers: int = 7) -> Graph:
             begin = draw(st.integers(-3, t.rows - 1)), draw(st.integers(-3, t.columns - 1))
             size = draw(st.integers(max(1, 1 - begin[0]), 12)), draw(st.integers(max(1, 1 - begin[1]), 12))
             x = b.move(x, begin, steps, size)
+        elif kind == "scale":
+            line = draw(st.integers(0, t.rows - 1))
+            x = b.scale(b.move(x, (line, 0), (1, 1), (1, t.columns)), x) if t.planes == 1 else x
+        elif kind == "lookup":
+            x = b.lookup(x, draw(st.sampled_from((1, t.pixel_bytes)))) if t.planes == 1 else x
         elif kind == "concat":
             axis = draw(st.integers(0, 2))
             others = [b.conv(x, t.pixel_bytes, Window(), Window(), (0, 0)) for _ in range(draw(st.integers(1, 2)))]

@@ -178,7 +178,7 @@ def in_place_pairs(graph: Graph, trace: Trace) -> Iterator[tuple[int, int, int]]
     for group in trace.schedule.groups:
         for run in group.runs:
             op = graph.ops[run.op]
-            for t in dict.fromkeys(op.inputs[position] for position in op.in_place):
+            for t in op.replaceable:
                 z = op.outputs[0]
                 if not graph.may_share(t, z):
                     continue

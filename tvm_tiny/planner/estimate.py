@@ -258,7 +258,7 @@ class _Growing:
             self._settled = self._settled + ((y >= 0) & (firing < rows)) * x.accumulator_bytes
             made = np.where(made == rows, graph.tensors[z].rows, 0)
         self._newest[z] = made
-        for t in {x.inputs[p] for p in x.in_place}:
+        for t in x.replaceable:
             if t not in self._newest and graph.may_share(t, z):
                 self._saved.append((t, z, fires * graph.row_sizes[t]))
 

@@ -94,7 +94,7 @@ class Op:
     split_cost : instructions, about, for each call more that makes the same row
     accumulator_bytes : of a REDUCE operator, live from its first row to its last
     in_place : positions in ``inputs``; a call reads each element before it writes the element at the same byte of its
-        output, so the output may lie exactly on that input; a ROWS operator also goes through its row in ascending
+        first output, so that output may lie exactly on that input; a ROWS operator also goes through its row in ascending
         order, so that its output row may lie below the input row as well
     macs : multiply-accumulates of the whole operator
     shows : of a copy or a view: bytes from the start of the output to where each input begins, negative where the
@@ -115,6 +115,20 @@ class Op:
     whole_rows_only: bool = False
     split_cost: int = 150
     shows: tuple[int, ...] = ()
+
+    @cached_property
+    def replaceable(self) -> tuple[int, ...]:
+        """Inputs on which the output may lie: read at ``in_place`` positions only, always through the same window.
+
+        Views make several inputs one: a row of an image times the image reads that row for as long as it writes.
+        """
+        windows = list(zip(self.rows, self.columns, strict=True)) or [None] * len(self.inputs)
+        found = []
+        for t in dict.fromkeys(self.inputs[p] for p in self.in_place):
+            positions = [p for p, other in enumerate(self.inputs) if other == t]
+            if all(p in self.in_place and windows[p] == windows[positions[0]] for p in positions):
+                found.append(t)
+        return tuple(found)
 
     def scratch(self, in_segments: bool) -> int:
         """Bytes of working memory of a call."""

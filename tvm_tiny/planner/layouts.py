@@ -77,7 +77,7 @@ def _heirs(graph: Graph, tensor: int) -> list[int]:
     for t in heirs:
         for op in graph.consumers[t]:
             x = graph.ops[op]
-            if x.kind is Kind.ROWS and any(x.inputs[p] == t for p in x.in_place):
+            if x.kind is Kind.ROWS and t in x.replaceable:
                 z = x.outputs[0]
                 if z not in heirs and _can_deal(graph, z) and _shape(graph.tensors[z]) == _shape(graph.tensors[t]):
                     heirs.append(z)

@@ -213,8 +213,7 @@ def _bytes_by_row(graph: Graph, op: int, dying: set[int]) -> np.ndarray:
 def _in_place(graph: Graph, op: int, dying: set[int]) -> bool:
     """Whether the result can lie on an input."""
     x = graph.ops[op]
-    sources = (x.inputs[position] for position in x.in_place)
-    return any(t in dying and graph.may_share(t, x.outputs[0]) for t in sources)
+    return any(t in dying and graph.may_share(t, x.outputs[0]) for t in x.replaceable)
 
 
 def _best_first(moves: _Moves, limit: int, steps: int) -> _State | None:

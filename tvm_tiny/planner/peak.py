@@ -216,7 +216,7 @@ class _Stage:
         self._at(g, max(op.scratch(len(members) > 1) for op in members))
         for op in members:
             self._while_running(g, group, op.accumulator_bytes)
-            for t in dict.fromkeys(op.inputs[position] for position in op.in_place):
+            for t in op.replaceable:
                 if self._shares(t, op.outputs[0]):
                     self._at(g, -self._graph.tensors[t].row_bytes)
 

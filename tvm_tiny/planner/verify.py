@@ -223,9 +223,9 @@ class _Replay:
                 raise PlanError(f"{x.name}: its working memory overlaps what it reads or writes")
         for out in writes:
             for position, piece in reads:
-                same = position in x.in_place and out.size == piece.size and out.address <= piece.address
-                same = same and (x.kind is Kind.ROWS or out.address == piece.address)
-                if not same and _overlap((out.address, out.size), (piece.address, piece.size)):
+                if not _overlap((out.address, out.size), (piece.address, piece.size)):
+                    continue
+                if position not in x.in_place or not self._follows(x, x.inputs[position], piece, out):
                     raise PlanError(f"{x.name} writes over what it is reading")
         if x.accumulator_bytes:
             self._sum_up(x, op, stage.sums[op])
@@ -233,6 +233,13 @@ class _Replay:
             self._fill(firing.group.scratch, scratch, RUBBISH, f"scratch of {x.name}")
         for piece in writes:
             self._write(piece, x.name)
+
+    def _follows(self, x: Op, t: int, piece: Piece, out: Piece) -> bool:
+        """Whether an operator that reads elements of ``t`` before it writes those at the same byte may write there."""
+        if x.kind is Kind.ROWS:
+            return out.size == piece.size and out.address <= piece.address
+        begin = out.address - (out.label - int(self.base[x.outputs[0]]))
+        return begin == piece.address - (piece.label - int(self.base[t]))
 
     def _scratch(self, stage: PlannedStage, firing: Firing, x: Op) -> int:
         """Working memory of a call; whether such a call exists at all."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.planner_graphs import networks
+from tests.planner_graphs import Builder, networks
 from tvm_tiny.planner import (
     Fusion,
     Graph,
@@ -22,6 +22,7 @@ from tvm_tiny.planner import (
     Tensor,
     Window,
     find_peak,
+    find_views,
     plan_memory,
     verify,
 )
@@ -65,6 +66,52 @@ def test_in_place_is_not_taken_while_the_input_is_still_needed() -> None:
     plan = plan_memory(Graph(tensors, ops, (3,)))
     verify(plan)
     assert plan.arena_bytes == 160
+
+
+def test_in_place_where_another_reader_takes_the_bytes_for_planes() -> None:
+    image = Tensor("b", 1, 10, 8, planes=8)
+    tensors = (flat("x", 8, Home.CALLER), flat("a", 80), image, flat("c", 4))
+    ops = (
+        Op("conv", Kind.WHOLE, (0,), (1,)),
+        Op("lookup", Kind.WHOLE, (1,), (2,), in_place=(0,)),
+        Op("conv2", Kind.WHOLE, (2,), (3,)),
+    )
+    plan = plan_memory(Graph(tensors, ops, (3,)))
+    verify(plan)
+    assert plan.arena_bytes == 88  # 80 and 4, each a multiple of 8
+    assert plan.offset(1) == plan.offset(2)
+
+
+def test_verifier_wants_the_same_byte_in_place() -> None:
+    """One pixel further, with the image's pieces of other sizes than the flat tensor's, is over what is still read."""
+    tensors = (flat("x", 8, Home.CALLER), flat("a", 80), Tensor("b", 1, 10, 8, planes=8), flat("c", 4))
+    ops = (
+        Op("conv", Kind.WHOLE, (0,), (1,)),
+        Op("lookup", Kind.WHOLE, (1,), (2,), in_place=(0,)),
+        Op("conv2", Kind.WHOLE, (2,), (3,)),
+    )
+    plan = plan_memory(Graph(tensors, ops, (3,)))
+    for by in (-8, 8):
+        stages = [
+            replace(s, places={t: replace(p, offset=p.offset + 8 + by * (t == 2)) for t, p in s.places.items()})
+            for s in plan.stages
+        ]
+        size = plan.arena_bytes + 16
+        arena = replace(plan.arenas[0], memory=replace(plan.arenas[0].memory, size_bytes=size), size_bytes=size)
+        with pytest.raises(PlanError, match="lookup writes over what it is reading"):
+            verify(replace(plan, stages=tuple(stages), arena_bytes=size, arenas=(arena,)))
+
+
+def test_an_image_times_a_row_of_it_is_not_made_in_place() -> None:
+    b = Builder(9, 4, 2)
+    x = b.conv(0, 5, Window(), Window(), (0, 0))
+    y = b.conv(b.scale(b.move(x, (3, 0), (1, 1), (1, 4)), x), 1, Window(), Window(), (0, 0))
+    plan = plan_memory(find_views(b.graph(y)))
+    verify(plan)
+    op = next(op for op in plan.graph.ops if op.name.startswith("scale"))
+    assert len(set(op.inputs)) == 1
+    assert op.in_place
+    assert op.replaceable == ()
 
 
 def test_verifier_catches_in_place_without_leave() -> None:
