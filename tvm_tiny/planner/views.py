@@ -148,7 +148,7 @@ class _Blocks:
     def join(self, op: Op) -> bool:
         """Let an operator's output be a view of its inputs; whether that is possible."""
         (out,), members = op.outputs, self._together(op)
-        if not self._is_possible(members, out):
+        if not self._is_possible(members, out, bool(op.shows)):
             return False
         self._views.add(out)
         self._members[out] = [t for _, t in members]
@@ -158,7 +158,7 @@ class _Blocks:
 
     def can_join(self, op: Op) -> bool:
         """Whether ``join`` would."""
-        return self._is_possible(self._together(op), op.outputs[0])
+        return self._is_possible(self._together(op), op.outputs[0], bool(op.shows))
 
     def add(self, tensor: Tensor) -> int:
         """A new tensor, in a block of its own."""
@@ -181,7 +181,7 @@ class _Blocks:
                 return []
         return [(at[b] + self._at[t], t) for b in at for t in self._members[b]]
 
-    def _is_possible(self, members: list[tuple[int, int]], view: int) -> bool:
+    def _is_possible(self, members: list[tuple[int, int]], view: int, copied: bool) -> bool:
         roots = sorted((start, t) for start, t in members if t != view and t not in self._views)
         roots = [(start, t) for start, t in roots if self.tensors[t].size_bytes]
         ends = [start + self.tensors[t].size_bytes for start, t in roots]
@@ -190,7 +190,8 @@ class _Blocks:
         parts = len({self.tensors[t].size_bytes for _, t in members}) > 1
         if not members or (parts and any(self.tensors[t].planes > 1 for _, t in members)):
             return False
-        if parts and not self._keeps_results(members):
+        # What could be a copy stays one where a result would be an input's bytes: somebody has to write results.
+        if (parts or copied) and not self._keeps_results(members):
             return False
         # The caller's buffer has to hold all of the block, and bytes have one owner only.
         owned = [(start, t) for start, t in members if self.tensors[t].home is Home.CALLER]

@@ -51,6 +51,13 @@ def test_parts_of_a_concatenation_lie_side_by_side_and_nothing_is_left_to_do() -
     assert find_views(graph).ops[3].kind is Kind.VIEW
 
 
+def test_all_of_the_input_as_the_result_is_copied() -> None:
+    b = Builder(4, 5, 3)
+    plan = planned(b.graph(b.move(0, (0, 0), (1, 1), (4, 5))))
+    assert [op.name for op in plan.graph.ops] == ["move1"]
+    assert plan.arena_bytes == 80  # 60, and a row ahead
+
+
 def test_a_slice_is_read_where_it_lies() -> None:
     b = Builder(9, 5, 2)
     x = b.conv(0, 4, *SAME)
