@@ -174,11 +174,14 @@ class _Main:
         op, kernel = graph.ops[index], self._program.layers[index].kernel
         assert kernel is not None
         images = [buffers.address(stage, t) for t in op.inputs]
-        rows = [buffers.ring_rows(stage, t) or graph.tensors[t].rows for t in op.inputs]
+        # Of an operator on wholes the kernel knows the rows that it was made for, the graph those of another reader.
+        wholes = op.kind is planner.Kind.WHOLE
+        heights = [graph.tensors[t].shape[1] if wholes else graph.tensors[t].rows for t in op.inputs]
+        rows = [buffers.ring_rows(stage, t) or height for t, height in zip(op.inputs, heights, strict=True)]
         (target,) = op.outputs
         adds_up, result = kernel.granularity == "sum", graph.tensors[target]
         out = buffers.address(stage, target) if adds_up else buffers.row(stage, target, y)
-        last = graph.tensors[op.inputs[0]].rows - 1
+        last = heights[0] - 1
         written = (
             observe_tensor(self._step, 0, result, out, y == last)
             if adds_up

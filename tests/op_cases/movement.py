@@ -85,7 +85,12 @@ def _shape_cases() -> list[OpCase]:
             ("to-planes-twice", (0, 3, 1, 2), (0, 3, 1, 2), True),
         )
     ]
-    return reshapes + transposes + layouts
+    shared = [
+        OpCase(f"transpose-{name}-beside-{reader}", "TRANSPOSE", _shared(perm, reader))
+        for name, perm in (("to-planes", (0, 3, 1, 2)), ("to-pixels", (0, 2, 3, 1)))
+        for reader in ("mean", "max-pool", "average-pool", "add")
+    ]
+    return reshapes + transposes + layouts + shared
 
 
 def _layouts(first: Sequence[int], second: Sequence[int], twice: bool) -> Callable[..., None]:
@@ -95,6 +100,24 @@ def _layouts(first: Sequence[int], second: Sequence[int], twice: bool) -> Callab
         x = w.max_pool2d(w.input("x", (1, 4, 5, 6), 0.05, -3), (2, 2), stride=(1, 1))
         y = w.transpose(x, first, name="y")
         w.output(y, w.transpose(y if twice else x, second, name="z"))
+
+    return build
+
+
+def _shared(perm: Sequence[int], reader: str) -> Callable[..., None]:
+    """An image that is turned and also read as it is, and what it was turned to, read in its own way."""
+
+    def build(w: TfliteWriter, rng: np.random.Generator) -> None:
+        def read(x: TensorRef) -> TensorRef:
+            if reader == "mean":
+                return w.mean(x, (1, 2), out_scale=0.05, out_zp=-3)
+            if reader == "add":
+                return w.add(x, x, out_scale=0.1, out_zp=4)
+            return (w.max_pool2d if reader == "max-pool" else w.avg_pool2d)(x, (2, 2), stride=(1, 1))
+
+        x = w.input("x", (1, 6, 5, 4), 0.05, -3)
+        turned = w.transpose(x, perm, name="y")
+        w.output(read(x), turned, read(turned))
 
     return build
 
