@@ -64,6 +64,10 @@ class Trial:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+_TOO_FAR_APART = ("fixed-point scaling reaches", "the output's is too small")
+"""Of messages about scales for which TFLite Micro has no answer either."""
+
+
 def prepare(case: Case, module_name: str) -> Trial:
     """Compile a case, and compute what it has to give."""
     trial = Trial(case)
@@ -85,7 +89,7 @@ def prepare(case: Case, module_name: str) -> Trial:
     except TimeoutError:
         raise
     except Exception as error:
-        if isinstance(error, ModelError) and "fixed-point scaling reaches" in str(error):
+        if isinstance(error, ModelError) and any(reason in str(error) for reason in _TOO_FAR_APART):
             trial.refused.append(f"model: {error}")
             return trial
         trial.problem = f"the compiler: {traceback.format_exc()}"
