@@ -120,7 +120,7 @@ def schedule_stage(graph: Graph, stage: Stage) -> StageSchedule:
     # Rows that come from outside come first, even if others (of padding) could be made without any.
     pushed = bool(stage.groups[0].ops) and not graph.ops[stage.groups[0].ops[0]].inputs
     for g, group in enumerate(groups):
-        delay = max(0, -periods[g] * group.first) if pushed and g else 0
+        delay = delays[0] + max(0, -periods[g] * group.first) if pushed and g else 0
         for run in group.runs:
             for position, t in enumerate(graph.ops[run.op].inputs):
                 source = place.get(graph.producer.get(t, -1))

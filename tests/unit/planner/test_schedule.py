@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.planner_graphs import Builder
@@ -59,6 +61,14 @@ def test_nothing_fires_before_the_first_row_that_is_pushed() -> None:
     assert stage.groups[1].first < 0
     assert stage.begin == stage.groups[0].delay == 0
     verify(assemble(graph, place_program(graph, Program((Stage((Group((0,)), Group((1, 2), 4, rows=4))),))), 0))
+
+
+def test_a_source_that_is_late_keeps_all_others_behind_it() -> None:
+    graph = stream_input(chain(Window(3, 1, 4), Window(3, 2, 1)), 0)
+    stage = replace(singles(0, 1, 2), late=(2, 0, 0))
+    schedule = schedule_stage(graph, stage)
+    assert schedule.begin == schedule.groups[0].delay == 2
+    verify(assemble(graph, place_program(graph, Program((stage,))), 0))
 
 
 def test_delays_add_up_to_the_receptive_field() -> None:
