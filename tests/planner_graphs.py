@@ -84,7 +84,7 @@ class Builder:
         return y
 
     def scale(self, part: int, x: int) -> int:
-        """``x`` times a part of it that is stretched to its size: only the image is read where the result is written."""
+        """``x`` times a part of it, stretched to its size: only the image is read where the result is written."""
         t = self.tensors[x]
         y = self.tensor(t.rows, t.columns, t.pixel_bytes)
         self.ops.append(Op(f"scale{y}", Kind.WHOLE, (part, x), (y,), in_place=(1,), whole_rows_only=True))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_tiny.ops import make_call
+from tvm_tiny.ops import has_float_semantics, make_call
 from tvm_tiny.passes._dataflow import (
     DataflowWriter,
     called,
@@ -72,6 +72,7 @@ class Lowering:
 
     def __init__(self, func: relax.Function, rounding: str, rules: Mapping[str, Rule]) -> None:
         self.rounding = rounding
+        self._of_floats = has_float_semantics(func)
         self.reader = QdqReader(func)
         self.writer = DataflowWriter(func)
         self.ints: dict[Any, relax.Expr] = {p: p for p in func.params if dtype_of(p) == "int8"}
@@ -183,7 +184,9 @@ class Lowering:
 
     def _lower_unary(self, tree: UnaryTree, goal: Goal) -> relax.Expr:
         data, q = self.exact(tree.leaf)
-        table = np.clip(unary_table(tree, q, goal.q, self.rounding), *goal.clamp).astype(np.int8)
+        table = np.clip(unary_table(tree, q, goal.q, self.rounding, of_floats=self._of_floats), *goal.clamp).astype(
+            np.int8
+        )
         return self.lookup(data, table, tree.title, goal.name)
 
     def _lower_split(self, item: relax.TupleGetItem, goal: Goal) -> relax.Expr:

@@ -72,9 +72,18 @@ def read_unary(low: Lowering, expr: relax.Expr) -> UnaryTree | None:
     return UnaryTree(leaves[0], tree)
 
 
-def unary_table(unary: UnaryTree, q: QParams, out: QParams, rounding: str) -> NDArray[np.int8]:
-    """int8 [256], as TFLite Micro computes the function where it has it, else rounded from float64."""
+def unary_table(unary: UnaryTree, q: QParams, out: QParams, rounding: str, *, of_floats: bool) -> NDArray[np.int8]:
+    """int8 [256], as TFLite Micro computes the function where it has it, else rounded from float64.
+
+    Parameters
+    ----------
+    of_floats : the model means the function of floats: TFLite Micro's is not taken where it is far from that
+    """
     scales = (q.scale, q.zero_point, out.scale, out.zero_point)
+    fixed_points = {("sigmoid", X): "sigmoid", ("tanh", X): "tanh", HARD_SWISH: "hard_swish"}
+    function = fixed_points.get(unary.tree) if of_floats else None
+    if function and lut.fixed_point_fails(function, q.scale, out.scale):
+        return lut.function_table(lambda x: _evaluate(unary.tree, x), *scales)
     match unary.tree:
         case ("sigmoid", "x"):
             return lut.logistic_table(*scales, rounding)

@@ -11,7 +11,8 @@ import tvm
 from tvm import relax
 
 from tests.relax_builder import apply, call_named, calls, const, dequantize, module, quantize
-from tvm_tiny.ops import make_call, params_of
+from tvm_tiny.errors import ModelError
+from tvm_tiny.ops import make_call, params_of, with_float_semantics
 from tvm_tiny.passes import LowerQdq
 from tvm_tiny.passes._dataflow import array_of
 from tvm_tiny.quant import lut
@@ -63,6 +64,37 @@ def test_table(function: str) -> None:
         lambda bb, x: make_call("lookup", [x, relax.const(table)], LookupParams(function, "int8")), x=((2, 3), "int8")
     )
     tvm.ir.assert_structural_equal(apply(LowerQdq(), before), expected)
+
+
+WIDE = (float(np.float32(240)), 3)
+FAR = {
+    "tanh": (op.tanh, WIDE, lut.TANH_OUTPUT, math.tanh),
+    "sigmoid": (op.sigmoid, WIDE, lut.LOGISTIC_OUTPUT, lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0),
+}
+
+
+@pytest.mark.parametrize("function", FAR)
+def test_where_fixed_point_fails_a_model_of_floats_has_the_function_itself(function: str) -> None:
+    """Steps of 240: TFLite Micro takes even 0 for the least input, and so does a TFLite model."""
+    build, x_q, y_q, real = FAR[function]
+    before = module(lambda bb, x: quantize(bb.emit(build(bb.emit(dequantize(x, *x_q)))), *y_q), x=((2, 3), "int8"))
+    as_tflite = call_named(apply(LowerQdq(), before), "tinyml.lookup")
+    assert set(array_of(as_tflite.args[1])) == {-128, 127}
+    before["main"] = with_float_semantics(before["main"])
+    as_floats = call_named(apply(LowerQdq(), before), "tinyml.lookup")
+    np.testing.assert_array_equal(array_of(as_floats.args[1]), lut.function_table(real, *x_q, *y_q))
+
+
+def test_hard_swish_that_fixed_point_cannot_tell() -> None:
+    x_q, y_q = (13.5, 0), (0.01, 0)
+    body = module(
+        lambda bb, x: quantize(bb.emit(hard_swish(bb, bb.emit(dequantize(x, *x_q)))), *y_q), x=((2, 3), "int8")
+    )
+    with pytest.raises(ModelError, match="the output's is too small"):
+        apply(LowerQdq(), body)
+    body["main"] = with_float_semantics(body["main"])
+    table = array_of(call_named(apply(LowerQdq(), body), "tinyml.lookup").args[1])
+    np.testing.assert_array_equal(table, [0] * 129 + [127] * 127)
 
 
 def test_each_use_may_have_its_own_dequantize() -> None:

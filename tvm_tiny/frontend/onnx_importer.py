@@ -10,7 +10,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter, onnx_input
 
 from tvm_tiny.errors import ModelError
-from tvm_tiny.ops import IoTensor, ModelIo, with_io
+from tvm_tiny.ops import IoTensor, ModelIo, with_float_semantics, with_io
 
 from . import relax_emit as emit
 from .graph import Graph, Operator, Tensor
@@ -56,7 +56,7 @@ class OnnxConverter(ONNXGraphImporter):
             self.bb.emit_func_output(result)
         module = self.bb.get()
         io = ModelIo(tuple(map(_io_tensor, self._graph.inputs)), tuple(map(_io_tensor, self._graph.outputs)))
-        module["main"] = with_io(module["main"], io)
+        module["main"] = with_float_semantics(with_io(module["main"], io))
         return module
 
     def _convert(self, op: Operator) -> None:

@@ -4,7 +4,7 @@
 import tvm  # noqa: F401
 
 from .dead_macs import get_dead_macs, with_dead_macs
-from .io_info import IoTensor, ModelIo, get_io, with_io
+from .io_info import IoTensor, ModelIo, get_io, has_float_semantics, with_float_semantics, with_io
 from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
 from .program import Function, Layer, Program, RowStream, TirProgram
 from .registry import (
@@ -36,6 +36,7 @@ __all__ = [
     "TirProgram",
     "get_dead_macs",
     "get_io",
+    "has_float_semantics",
     "infer_broadcast",
     "is_tinyml_call",
     "load_network",
@@ -45,5 +46,6 @@ __all__ = [
     "register_op",
     "register_ops",
     "with_dead_macs",
+    "with_float_semantics",
     "with_io",
 ]

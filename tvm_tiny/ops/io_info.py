@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 IO_ATTR = "tinyml.io"
+_FLOATS_ATTR = "tinyml.floats"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,19 @@ class ModelIo:
 def with_io(func: Any, io: ModelIo) -> Any:
     """A copy of the Relax function ``func`` that carries ``io``."""
     return func.with_attr(IO_ATTR, json.dumps(asdict(io), sort_keys=True))
+
+
+def with_float_semantics(func: Any) -> Any:
+    """A copy of a QDQ function in which operators between dequantize and quantize mean those of floats (ONNX).
+
+    Without, they mean TFLite Micro's, to the last bit.
+    """
+    return func.with_attr(_FLOATS_ATTR, True)
+
+
+def has_float_semantics(func: Any) -> bool:
+    """See ``with_float_semantics``."""
+    return func.attrs is not None and bool(func.attrs.get(_FLOATS_ATTR, False))
 
 
 def get_io(func: Any) -> ModelIo:

@@ -94,8 +94,8 @@ class Op:
     split_cost : instructions, about, for each call more that makes the same row
     accumulator_bytes : of a REDUCE operator, live from its first row to its last
     in_place : positions in ``inputs``; a call reads each element before it writes the element at the same byte of its
-        first output, so that output may lie exactly on that input; a ROWS operator also goes through its row in ascending
-        order, so that its output row may lie below the input row as well
+        first output, so that output may lie exactly on that input; a ROWS operator also goes through its row in
+        ascending order, so that its output row may lie below the input row as well
     macs : multiply-accumulates of the whole operator
     shows : of a copy or a view: bytes from the start of the output to where each input begins, negative where the
         output begins inside its input. Every byte of the output is an input's. Empty: no copy; of a view (0,)
@@ -122,7 +122,7 @@ class Op:
 
         Views make several inputs one: a row of an image times the image reads that row for as long as it writes.
         """
-        windows = list(zip(self.rows, self.columns, strict=True)) or [None] * len(self.inputs)
+        windows = list(zip(self.rows, self.columns, strict=True)) or [(Window(), Window())] * len(self.inputs)
         found = []
         for t in dict.fromkeys(self.inputs[p] for p in self.in_place):
             positions = [p for p, other in enumerate(self.inputs) if other == t]

@@ -194,6 +194,21 @@ def function_table(
     return np.array(values, dtype=np.int8)
 
 
+def fixed_point_fails(function: str, input_scale: float, output_scale: float) -> bool:
+    """Whether TFLite Micro's own arithmetic gives no answer near the function's at scales as far apart as these.
+
+    LOGISTIC and TANH take a zero for the least input where not even one step of it stays inside of Q4.27; HARD_SWISH
+    is undefined where its output has to be shifted up.
+
+    Parameters
+    ----------
+    function : "sigmoid", "tanh" or "hard_swish"
+    """
+    if function == "hard_swish":
+        return _multiplier_int16(input_scale / 128 / output_scale)[1] > 0
+    return input_radius(_INPUT_INTEGER_BITS, math.frexp(input_scale * 2.0 ** (31 - _INPUT_INTEGER_BITS))[1]) == 0
+
+
 def table_inputs(dtype: str) -> Int64Array:
     """The 256 values of ``dtype`` in the order of a table's entries."""
     low, high = DTYPE_RANGES[dtype]
