@@ -22,6 +22,7 @@ FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC"
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 """Of gcc; `make test-sanitized` compiles everything that runs in the tests' own process so."""
 SANITIZED = bool(os.environ.get("TVM_TINY_SANITIZE"))
+limits_address_space = pytest.mark.skipif(SANITIZED, reason="AddressSanitizer needs all of the address space")
 
 
 def host_compiler() -> str:

@@ -19,6 +19,7 @@ import pytest
 from tests.fake_archive import archive_files, write_archive
 from tests.fuzz.damage import readers, trial
 from tests.fuzz.damage.readers import READERS, damaged
+from tests.native import limits_address_space
 from tests.onnx_qdq import OnnxWriter
 from tvm_tiny.aot import read_mlf
 from tvm_tiny.cli import tensor_files
@@ -33,6 +34,7 @@ SAMPLES = (
 
 
 @pytest.mark.slow
+@limits_address_space
 @pytest.mark.parametrize("name", READERS)
 def test_sample(name: str) -> None:
     outcomes = trial.run_mutants(name, 0, SAMPLES[name])
@@ -49,6 +51,7 @@ def test_a_number_is_always_the_same_file() -> None:
         assert len({damaged(name, i)[1] for i in range(20)}) > 10
 
 
+@limits_address_space
 @pytest.mark.parametrize(
     ("read", "expected"),
     [

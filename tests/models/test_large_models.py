@@ -8,6 +8,7 @@ import pytest
 
 from tests.fuzz.isolated import run_jobs
 from tests.large_models import network
+from tests.native import limits_address_space
 from tvm_tiny.compiler import CompiledModel, compile_model
 
 MEMORY_BYTES = 2 << 30
@@ -23,6 +24,7 @@ def described(operators: int, **options: object) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
+@limits_address_space
 def test_a_thousand_operators() -> None:
     """Without interleaving: `python -m tests.large_models` has the figures with it."""
     jobs = [partial(described, n, fusion="off", effort="fast") for n in (9, 999)]
