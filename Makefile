@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # More than cores: some tests wait for boards, emulators and time-outs.
 JOBS ?= 3
+# Hundreds of processes read the same sources, so that their bytecode is kept, also where the environment forbids it.
+unexport PYTHONDONTWRITEBYTECODE
 MINUTES ?= 10
 BATCH ?= 0
 VENV := .venv
