@@ -1,6 +1,6 @@
 """Relax and TIR passes. Each works alone on any module; ``tvm_tiny.pipeline`` knows the order."""
 
-from tvm_tiny.passes._dataflow import DataflowWriter, array_of, is_const, map_functions, rewrite_bindings
+from tvm_tiny.passes._dataflow import DataflowWriter, array_of, bindings_of, is_const, map_functions, rewrite_bindings
 from tvm_tiny.passes._evaluate import evaluate_function
 from tvm_tiny.passes._relax_pass import relax_pass
 from tvm_tiny.passes.build_main import build_main
@@ -38,6 +38,7 @@ __all__ = [
     "TileChannels",
     "UsePlainPointers",
     "array_of",
+    "bindings_of",
     "build_main",
     "evaluate_function",
     "extract_program",

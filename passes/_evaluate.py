@@ -86,7 +86,7 @@ def _reshape(call: relax.Call, x: Any) -> Array:
 
 
 def _permute_dims(call: relax.Call, x: Any) -> Array:
-    return np.ascontiguousarray(np.transpose(x, permutation_of(call)))
+    return np.transpose(x, permutation_of(call))
 
 
 def _concat(call: relax.Call, xs: Any) -> Array:

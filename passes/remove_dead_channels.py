@@ -10,7 +10,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_tiny.ops import get_dead_macs, is_tinyml_call, op_name, params_of, with_dead_macs
+from tvm_tiny.ops import WEIGHTED, get_dead_macs, is_tinyml_call, op_name, params_of, with_dead_macs
 from tvm_tiny.passes._dataflow import (
     DataflowWriter,
     Env,
@@ -31,7 +31,6 @@ from tvm_tiny.passes.channels.ties import RESHAPES
 from tvm_tiny.quant.fixed_point import wrap_int32
 
 _BINARY = ("qadd", "qsub", "qmul")
-_WEIGHTED = ("qconv2d", "qdepthwise_conv2d", "qdense")
 
 
 @relax_pass
@@ -180,7 +179,7 @@ def _macs_by_name(func: relax.Function) -> dict[str, int]:
     """Multiply-accumulates of each layer with weights, padded taps included."""
     macs: dict[str, int] = {}
     for var, call in bindings_of(func):
-        if is_tinyml_call(call) and op_name(call) in _WEIGHTED:
+        if is_tinyml_call(call) and op_name(call) in WEIGHTED:
             weight = math.prod(shape_of(call.args[1]))
             positions = math.prod(shape_of(var)[:-1])
             macs[var.name] = macs.get(var.name, 0) + positions * weight

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tests.kernel_library import KernelCall, RowsOf, normalized_call
-from tvm_tiny.ops import make_call
+from tvm_tiny.ops import WEIGHTED, make_call
 from tvm_tiny.quant import params as qp
 from tvm_tiny.quant import reference
 from tvm_tiny.schedules import Chooser, Decisions, Optimize, select
@@ -61,9 +61,10 @@ class KernelCase:
         inputs = tuple(self.arrays[i] for i in self.activations)
         output = (self.expected.shape, self.expected.dtype.name)
         with mock.patch.multiple(cost, worth=mock.DEFAULT, worth_dense=mock.DEFAULT):
-            return KernelCall(
-                select(self.call, CPUS[cpu], Chooser(optimize, decisions)), inputs, (output,), self.rows_of
-            )
+            kernel = select(self.call, CPUS[cpu], Chooser(optimize, decisions))
+        kept = sum(array.nbytes for array in kernel.constants)
+        assert self.op not in WEIGHTED or kept >= self.arrays[1].nbytes, "aot.flash takes a weight for a byte at least"
+        return KernelCall(kernel, inputs, (output,), self.rows_of)
 
 
 def rng_of(name: str) -> np.random.Generator:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm_tiny import budget, frontend, passes, pipeline, planner
 from tvm_tiny.aot.c_names import check_module_name
+from tvm_tiny.aot.flash import FlashBudget
 from tvm_tiny.emit import CompiledModel, emit
 from tvm_tiny.errors import OptionError
 from tvm_tiny.memories import WorkspacePool, divide, weight_homes
@@ -139,7 +140,7 @@ def compile_model(
     source = model if isinstance(model, tvm.IRModule) else frontend.load_model(model)
     model_name = name or (Path(model).stem if isinstance(model, str | Path) else module_name)
     with _pass_context(own_config):
-        module, program = _lower(source, board, options, planning)
+        module, program = _lower(source, board, options, planning, FlashBudget(model_name, board, allow))
         owned = sum(t.size_bytes for t in program.graph.tensors if t.home is planner.Home.CALLER)
         division = divide(board, allow=allow, pools=workspace_pools, caller_bytes=owned)
         request = budget.Request(model_name, board, goal, planning, division.ways, bool(workspace_pools))
@@ -219,10 +220,14 @@ def _tiles_at_peak(module: tvm.IRModule, plan: planner.Plan) -> tuple[passes.Cha
 
 
 def _lower(
-    source: tvm.IRModule, board: Board, options: pipeline.Options, fusion: planner.Fusion
+    source: tvm.IRModule,
+    board: Board,
+    options: pipeline.Options,
+    fusion: planner.Fusion,
+    flash: FlashBudget | None = None,
 ) -> tuple[tvm.IRModule, Program]:
     """The network in integers, and its program in the order that takes the least memory."""
-    module, program = pipeline.lower(source, board, options)
+    module, program = pipeline.lower(source, board, options, flash)
     program = passes.place_views(program, fusion)
     return module, passes.reorder_program(program, planner.find_order(program.graph, fusion))
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvm_tiny import aot, pipeline, planner
+from tvm_tiny.aot.flash import flash_error
 from tvm_tiny.aot.metadata import mlf_metadata, tinyml_metadata
 from tvm_tiny.aot.sources import generate_sources
 from tvm_tiny.aot.weights import Home, place_weights
-from tvm_tiny.errors import MemoryBudgetError, OutputError
+from tvm_tiny.errors import OutputError
 from tvm_tiny.files import write_file
 from tvm_tiny.ops import Program
 from tvm_tiny.targets import Board
@@ -108,11 +109,4 @@ def _check_flash(info: Mapping[str, Any], board: Board, allow: Sequence[str]) ->
     outside = info["constants_bytes"] - inside
     external = board.external_flash
     if inside > board.flash_bytes or (external and outside > external.size_bytes):
-        hints = ["a board with more flash: tvmc targets"]
-        if external and "external" not in allow:
-            hints.insert(0, "flash outside the chip too: --allow external")
-        raise MemoryBudgetError(
-            f"'{info['model']}' has {info['constants_bytes']:,} bytes of weights; board '{board.name}' has "
-            f"{board.flash_bytes:,} bytes of flash",
-            hints=hints,
-        )
+        raise flash_error(info["model"], f"{info['constants_bytes']:,}", board, allow)

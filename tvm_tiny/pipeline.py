@@ -12,9 +12,20 @@ import tvm
 from tvm import relax
 
 from tvm_tiny import passes, planner, schedules
+from tvm_tiny.aot.flash import FlashBudget
 from tvm_tiny.errors import OptionError, OutputError
 from tvm_tiny.files import write_file
-from tvm_tiny.ops import Kernel, ModelIo, Program, TirProgram, get_io, register_ops
+from tvm_tiny.ops import (
+    WEIGHTED,
+    Kernel,
+    ModelIo,
+    Program,
+    TirProgram,
+    get_io,
+    is_tinyml_call,
+    op_name,
+    register_ops,
+)
 from tvm_tiny.schedules.records import Records
 from tvm_tiny.targets import Board
 
@@ -79,8 +90,15 @@ def relax_phases(options: Options) -> dict[str, list[tvm.transform.Pass]]:
     return {name: [*own, *options.extra_passes.get(name, ())] for name, own in phases.items()}
 
 
-def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRModule, Program]:
-    """QDQ or float Relax -> integer Relax, and the program it stands for."""
+def lower(
+    module: tvm.IRModule, board: Board, options: Options, flash: FlashBudget | None = None
+) -> tuple[tvm.IRModule, Program]:
+    """QDQ or float Relax -> integer Relax, and the program it stands for.
+
+    Raises
+    ------
+    MemoryBudgetError : weights do not fit ``flash``
+    """
     register_ops()
     dump = _Dump(options.dump_ir)
     dump("import", module)
@@ -98,10 +116,19 @@ def lower(module: tvm.IRModule, board: Board, options: Options) -> tuple[tvm.IRM
         # A neighbour's decisions may not be possible here.
         with contextlib.suppress(schedules.ChoiceError):
             kernel = kernel if tuned is untuned else schedules.select(call, board.cpu, tuned)
+        if flash is not None and _is_weighted(call):
+            flash.take(kernel.constants)
         return kernel
 
+    if flash is not None:
+        calls = (call for _, call in passes.bindings_of(module["main"]))
+        flash.begin(passes.array_of(call.args[1]) for call in calls if _is_weighted(call))
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
     return module, passes.stream_input(program) if options.stream_input else program
+
+
+def _is_weighted(call: relax.Expr) -> bool:
+    return is_tinyml_call(call) and op_name(call) in WEIGHTED and passes.is_const(call.args[1])
 
 
 def _check_form(module: tvm.IRModule, phase: str) -> None:

@@ -23,6 +23,7 @@ from tvm_tiny.quant.scales import DTYPE_RANGES
 Bounds = NDArray[np.int64]
 
 _INT32 = np.iinfo(np.int32)
+_BLOCK = 1 << 16  # weights, so that they stay in a cache
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ def _convolution(call: relax.Call, inputs: Sequence[Range]) -> Range:
         return _clamped(call)
     data, weight = inputs[0], weight_taps(call)
     low, high = data.low - params.input_zero_point, data.high - params.input_zero_point
-    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
     if is_tinyml_call(call, "qdepthwise_conv2d"):
         repeats = weight.shape[1] // len(low)
         low, high = np.repeat(low, repeats), np.repeat(high, repeats)
+        positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
         least, most = positive * low + negative * high, positive * high + negative * low
     else:
-        least, most = (positive @ low + negative @ high).T, (positive @ high + negative @ low).T
+        least, most = _extreme_sums(weight, low, high)
     patterns = tap_patterns(call)
     bias, multiplier, shift = (array_of(a) for a in call.args[2:])
     acc_low, acc_high = (patterns @ tap + bias.astype(np.int64) for tap in (least, most))
@@ -115,6 +116,25 @@ def _convolution(call: relax.Call, inputs: Sequence[Range]) -> Range:
         for acc in (acc_low, acc_high)
     ]
     return Range(bounds[0].min(axis=0), bounds[1].max(axis=0))
+
+
+def _extreme_sums(weight: NDArray[np.int8], low: Bounds, high: Bounds) -> tuple[Bounds, Bounds]:
+    """[T, O] each: least and greatest sum of each tap of ``weight`` [O, T, C] over values between [C] bounds.
+
+    A part at a time: a dense layer may have 100 MB.
+    """
+    outputs, taps, channels = weight.shape
+    flat = weight.reshape(-1, channels)
+    # Twice the middle of each sum, and how far it is between the ends.
+    middle, span = (np.empty(len(flat), np.int64) for _ in range(2))
+    step = max(1, _BLOCK // channels)
+    for start in range(0, len(flat), step):
+        part = slice(start, start + step)
+        some = flat[part].astype(np.int64)
+        middle[part] = np.einsum("oc,c->o", some, low + high)
+        span[part] = np.einsum("oc,c->o", np.abs(some), high - low)
+    least, most = ((ends // 2).reshape(outputs, taps).T for ends in (middle - span, middle + span))
+    return least, most
 
 
 def _clamped(call: relax.Call) -> Range:

@@ -12,9 +12,9 @@ from tvm_tiny.passes._dataflow import array_of, shape_of
 Int64 = NDArray[np.int64]
 
 
-def weight_taps(call: relax.Call) -> Int64:
+def weight_taps(call: relax.Call) -> NDArray[np.int8]:
     """Weights as [O, T, C] (convolution), [O, 1, C] (dense) or [T, O] (depthwise), T taps in row-major order."""
-    weight = array_of(call.args[1]).astype(np.int64)
+    weight = array_of(call.args[1])
     if is_tinyml_call(call, "qdepthwise_conv2d"):
         return weight.reshape(-1, weight.shape[-1])
     return weight.reshape(weight.shape[0], -1, weight.shape[-1])

@@ -9,6 +9,7 @@ from .kernel import ROW_ADDRESS, CFunction, Granularity, Kernel
 from .program import Function, Layer, Program, RowStream, TirProgram
 from .registry import (
     OPS,
+    WEIGHTED,
     OpDef,
     infer_broadcast,
     is_tinyml_call,
@@ -23,6 +24,7 @@ from .registry import (
 __all__ = [
     "OPS",
     "ROW_ADDRESS",
+    "WEIGHTED",
     "CFunction",
     "Function",
     "Granularity",

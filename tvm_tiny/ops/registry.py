@@ -44,6 +44,8 @@ from tvm_tiny.errors import ArtifactError
 from tvm_tiny.quant import params as qp
 
 PREFIX = "relax.tinyml."
+WEIGHTED = ("qconv2d", "qdepthwise_conv2d", "qdense")
+"""Operators whose second argument are int8 weights."""
 
 
 @dataclass(frozen=True)
