@@ -76,9 +76,10 @@ class _Replay:
         for t, x in enumerate(self.graph.tensors):
             if x.home is Home.CALLER and t not in self.graph.producer:
                 self.outside[self.base[t] : self.base[t + 1]] = self.ramp[self.base[t] : self.base[t + 1]]
-            places = [stage.places[t] for stage in self.plan.stages if t in stage.places]
-            if x.home is Home.INPUT and places:
-                self.where[t] = places[0]
+            if x.home is Home.INPUT:
+                place = next((stage.places[t] for stage in self.plan.stages if t in stage.places), None)
+                if place is not None:
+                    self.where[t] = place
         self._load_inputs()
         self._check_views()
         for stage in self.plan.stages:
