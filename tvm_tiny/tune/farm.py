@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tvm_tiny import errors
-from tvm_tiny.errors import OptionError, RunError, TvmTinyError
+from tvm_tiny.errors import DeviceTimeoutError, OptionError, RunError, TvmTinyError
 from tvm_tiny.targets import Board, resolve
 from tvm_tiny.tune.devices import BoardDevice, QemuDevice
 from tvm_tiny.tune.image import Candidate, Image, ImageRun, LayerCost, Measurement, measure
@@ -31,6 +31,9 @@ from tvm_tiny.tune.image import Candidate, Image, ImageRun, LayerCost, Measureme
 FUNCTION = "tvm_tiny.farm.run"
 _DEVICE = "TVM_TINY_FARM_DEVICE"
 """Environment of a server's processes: its device, as JSON."""
+
+_GRACE_S = 30
+"""For what goes to a device and back, beside waiting for it and running."""
 
 _served: dict[str, QemuDevice | BoardDevice] = {}
 
@@ -109,7 +112,7 @@ class FarmDevice:
     Parameters
     ----------
     tracker : host and port
-    timeout_s : longest wait for a free device
+    timeout_s : longest wait for a free device, and longest time for an image on it
     has_clock : the devices are boards
     """
 
@@ -119,6 +122,7 @@ class FarmDevice:
         self, board: Board, tracker: tuple[str, int], key: str, timeout_s: int = 120, *, has_clock: bool = False
     ) -> None:
         self._board, self._key, self._timeout_s, self.has_clock = board, key, timeout_s, has_clock
+        self._tracker = tracker
         try:
             # TVM's client tries for a minute and leaves sockets open.
             socket.create_connection(tracker, timeout=10).close()
@@ -130,8 +134,6 @@ class FarmDevice:
             ) from e
         # Kernels are made one after the other, while others run.
         self._making = threading.Lock()
-        # One connection to the tracker: two questions at a time would get each other's answers.
-        self._asking = threading.Lock()
 
     def servers(self) -> int:
         """How many devices there are."""
@@ -151,25 +153,69 @@ class FarmDevice:
         return [found[i % count][i // count] for i in range(len(candidates))]
 
     def _measure(self, part: Sequence[Candidate]) -> list[Measurement]:
+        lost: list[_LostError] = []
+
+        def run(image: Image) -> ImageRun:
+            if lost:  # halves of the image would wait as long, each
+                raise lost[0]
+            try:
+                return self._run(image)
+            except _LostError as e:
+                lost.append(e)
+                raise
+
         with self._making, tempfile.TemporaryDirectory(prefix="tvm-tiny-tune-") as folder:
-            return measure(part, self._board, Path(folder), self._run)
+            return measure(part, self._board, Path(folder), run)
 
     def _run(self, image: Image) -> ImageRun:
         archive, buffer = image.archive.read_bytes(), io.BytesIO()
         np.savez(buffer, **image.inputs)  # type: ignore[arg-type]  # names are no options of savez
         self._making.release()
         try:
-            with self._asking:
-                remote = self._session.request(self._key, session_timeout=self._timeout_s, max_retry=2)
-            answer = json.loads(bytes(remote.get_function(FUNCTION)(archive, buffer.getvalue())))
-        except RuntimeError as e:
-            raise RunError(f"a device of the farm went away: {str(e).strip().splitlines()[-1]}") from e
+            answer = json.loads(self._ask(archive, buffer.getvalue()))
+        except (OSError, RuntimeError) as e:
+            reason = str(e).strip() or type(e).__name__
+            raise RunError(f"a device of the farm went away: {reason.splitlines()[-1]}") from e
         finally:
             self._making.acquire()
         if "error" in answer:
             raise getattr(errors, answer["error"], RunError)(answer["message"], hints=answer["hints"])
         outputs = {name: np.array(values, dtype=dtype) for name, (dtype, values) in answer["outputs"].items()}
         return ImageRun(outputs, [LayerCost(**c) for c in answer["costs"]], answer["sizes"])
+
+    def _ask(self, archive: bytes, inputs: bytes) -> bytes:
+        """What ``run_for_client`` says on a free device.
+
+        A server ends a session that takes too long. Where its host has vanished from the network nothing does, and
+        TVM's calls cannot be stopped: the thread that waits is left behind.
+        """
+        answer: Future[bytes] = Future()
+
+        def ask() -> None:
+            try:
+                # A connection of its own: two questions at a time would get each other's answers.
+                session = _connect(self._tracker, self._timeout_s)
+                try:
+                    remote = session.request(self._key, session_timeout=self._timeout_s, max_retry=2)
+                finally:
+                    session.close()
+                answer.set_result(bytes(remote.get_function(FUNCTION)(archive, inputs)))
+            except Exception as e:
+                answer.set_exception(e)
+
+        threading.Thread(target=ask, daemon=True).start()
+        limit_s = 2 * self._timeout_s + _GRACE_S
+        if not wait([answer], limit_s).done:
+            host, port = self._tracker
+            raise _LostError(
+                f"--rpc-key {self._key}: no answer for {limit_s} s; a device's host has left the network, or hangs",
+                hints=[f"which are there: python -m tvm.exec.query_rpc_tracker --host {host} --port {port}"],
+            )
+        return answer.result()
+
+
+class _LostError(DeviceTimeoutError):
+    """The farm did not answer; one of its devices may have said so of a candidate, too, but that is an answer."""
 
 
 def _connect(tracker: tuple[str, int], timeout_s: float) -> Any:
