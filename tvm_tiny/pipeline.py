@@ -13,7 +13,7 @@ from tvm import relax
 
 from tvm_tiny import passes, planner, schedules
 from tvm_tiny.aot.flash import FlashBudget
-from tvm_tiny.errors import OptionError, OutputError
+from tvm_tiny.errors import ModelError, OptionError, OutputError
 from tvm_tiny.files import write_file
 from tvm_tiny.ops import (
     WEIGHTED,
@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 # Kernels take four channels at a time. Keeping no dead channel would save 0.4 % (vww96) to 0.8 % (mcunet_vww) of the
 # instructions on cortex-m4, but pixels would begin at odd addresses, whose words take a cycle more, and cost more code.
 _CHANNELS = 4
+
+# A plan is made and verified row by row, at 50 us a row; of images stored as planes (NCHW) plane by plane, and of two
+# such images for each pair of planes. A thousand rows in every operator are possible, or some seconds of sound in one.
+_MAX_ROWS, _MAX_ROWS_PER_OPERATOR, _MAX_PLANES = 1 << 18, 1 << 10, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def lower(
     Raises
     ------
     MemoryBudgetError : weights do not fit ``flash``
+    ModelError : more rows than can be planned
     """
     register_ops()
     dump = _Dump(options.dump_ir)
@@ -124,11 +129,25 @@ def lower(
         calls = (call for _, call in passes.bindings_of(module["main"]))
         flash.begin(passes.array_of(call.args[1]) for call in calls if _is_weighted(call))
     program = passes.extract_program(module["main"], select, caller_io=options.caller_io)
+    _check_rows(program.graph)
     return module, passes.stream_input(program) if options.stream_input else program
 
 
 def _is_weighted(call: relax.Expr) -> bool:
     return is_tinyml_call(call) and op_name(call) in WEIGHTED and passes.is_const(call.args[1])
+
+
+def _check_rows(graph: planner.Graph) -> None:
+    limit = max(_MAX_ROWS, _MAX_ROWS_PER_OPERATOR * len(graph.ops))
+    most = max(graph.tensors, key=lambda x: x.rows * x.planes)
+    rows = sum(x.rows * x.planes for x in graph.tensors)
+    planes = max(x.planes for x in graph.tensors)
+    if rows > limit or planes > _MAX_PLANES:
+        raise ModelError(
+            f"the model's images have {rows:,} rows in all, '{most.name}' alone {most.rows:,} in {most.planes:,}"
+            f" planes; at most {limit:,} can be planned, and {_MAX_PLANES:,} planes",
+            hints=["exchange rows and columns: an image may have a million columns", "cut the input into parts"],
+        )
 
 
 def _check_form(module: tvm.IRModule, phase: str) -> None:

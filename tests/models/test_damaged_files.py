@@ -21,8 +21,10 @@ from tests.fuzz.damage import readers, trial
 from tests.fuzz.damage.readers import READERS, damaged
 from tests.native import limits_address_space
 from tests.onnx_qdq import OnnxWriter
+from tests.tflite_writer import TfliteWriter
 from tvm_tiny.aot import read_mlf
 from tvm_tiny.cli import tensor_files
+from tvm_tiny.compiler import compile_model
 from tvm_tiny.errors import ArtifactError, InputDataError, ModelError
 from tvm_tiny.frontend import load_model
 from tvm_tiny.frontend.onnx_reader import parse_onnx
@@ -135,6 +137,24 @@ def test_numbers_of_an_archive_have_bounds(tmp_path: Path) -> None:
             read_mlf(path)
 
 
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((1, 300_000_000, 1, 4), r"'x' is 1x300000000x1x4. No side of an activation is longer than 1,048,576"),
+        ((1, 1, 300_000_000, 4), "No side of an activation is longer"),
+        ((1, 2, 2, 300_000_000), "No side of an activation is longer"),
+        ((1, 200_000, 1, 4), r"rows in all, 'y' alone 200,000 in 4 planes; at most 262,144 can be planned"),
+        ((1, 2, 1, 5_000), r"'y' alone 2 in 5,000 planes; at most .* and 4,096 planes"),
+    ],
+)
+def test_sizes_that_a_few_bytes_can_say(shape: tuple[int, ...], text: str) -> None:
+    """Each took all memory or hours before anything compared it with the board's memory."""
+    writer = TfliteWriter()
+    writer.output(writer.transpose(writer.input("x", shape, 0.1, 3), (0, 3, 1, 2), name="y"))
+    with pytest.raises(ModelError, match=text):
+        compile_model(writer.finish())
+
+
 def external(tmp_path: Path, *, in_node: bool) -> onnx.ModelProto:
     """A model with weights in ``tmp_path/weights``, all zeros, and ``./weights``, where it must not look."""
     writer = OnnxWriter((1, 2, 4, 4))
@@ -180,3 +200,34 @@ def test_functions_that_double() -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("f0", ["a"], ["b"], domain="own")], "g", *edges)
     with pytest.raises(ModelError, match="over 100,000 operators come of them"):
         load_model(onnx.helper.make_model(graph, functions=functions, opset_imports=opsets))
+
+
+def folded(*nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:
+    """A model that reshapes its input to the shape of ``result``, which ``nodes`` make of constants."""
+    shape = [onnx.helper.make_node("Shape", ["result"], ["s"]), onnx.helper.make_node("Reshape", ["a", "s"], ["b"])]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    edges = [[onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 2])] for n in "ab"]
+    graph = onnx.helper.make_graph([*nodes, *shape], "g", *edges, initializer=tensors)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)])
+
+
+def test_constants_that_grow() -> None:
+    """Forty concatenations of a constant with itself, a matrix of two vectors, a repeated row, a scale in blocks."""
+    node = onnx.helper.make_node
+    doubled = [node("Concat", [f"c{i}"] * 2, [f"c{i + 1}" if i < 39 else "result"], axis=0) for i in range(40)]
+    vector, many = np.ones((5000, 1), np.float32), np.zeros(100_000, np.int64)
+    one, scale = np.ones((1, 1), np.int8), np.ones((1, 1), np.float32)
+    for model in (
+        folded(*doubled, c0=[1]),
+        folded(node("Mul", ["u", "v"], ["result"]), u=vector, v=vector.T),
+        folded(node("Gather", ["u", "i"], ["result"]), u=np.ones((2, 1000), np.float32), i=many),
+        folded(node("QuantizeLinear", ["scale", "scale", "one"], ["result"], block_size=1 << 40), one=one, scale=scale),
+    ):
+        with pytest.raises(ModelError, match="'(c24|result)' and what is before it make too much of constants"):
+            load_model(model)
+
+
+def test_constants_that_do_not_fit_their_operator() -> None:
+    model = folded(onnx.helper.make_node("Gather", ["u", "i"], ["result"]), u=np.ones(2, np.float32), i=[7])
+    with pytest.raises(ModelError, match="Gather 'result' of constants cannot be computed: index 7 is out of bounds"):
+        load_model(model)

@@ -20,6 +20,8 @@ FULL_INTEGER_HINT = (
     "quantize to full int8: converter.optimizations = [tf.lite.Optimize.DEFAULT], a representative_dataset, and"
     " target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]"
 )
+# A longer image is a damaged shape, or sound that wants to be cut. Choosing kernels takes time and memory per column.
+MAX_SIDE = 1 << 20
 DOCS_HINT = "docs/supported_ops.md lists every supported operator and its constraints"
 
 
@@ -134,6 +136,12 @@ def _check_arity(op: Operator, signature: Signature) -> str | None:
     if not low <= len(op.outputs) <= high:
         return f"it has {len(op.outputs)} outputs, not {low}" + (f" to {high}" if high > low else "")
     return None
+
+
+def long_side(tensors: Iterable[Tensor]) -> str | None:
+    """The first tensor that is computed and has a side over ``MAX_SIDE``; constants are no longer than their file."""
+    long = (t for t in tensors if t.data is None and max(t.shape, default=0) > MAX_SIDE)
+    return next((f"'{t.name}' is {shape_text(t.shape)}" for t in long), None)
 
 
 def shape_text(shape: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .constraints import ConstraintSet, Signature
+from .constraints import MAX_SIDE, ConstraintSet, Signature, long_side
 from .geometry import onnx_nearest_indices, tflite_nearest_indices
 from .graph import Operator, Tensor
 
@@ -85,6 +85,12 @@ def per_tensor_activations(op: Operator) -> str | None:
         if t.data is None and q is not None and not (q.per_tensor and q.scale > 0 and np.isfinite(q.scale)):
             return f"'{t.name}' has {q.scales.size} scales, the first is {q.scale:g}"
     return None
+
+
+@_rule(limit=MAX_SIDE)
+def short_sides(op: Operator) -> str | None:
+    """No side of an activation is longer than {limit:,}."""
+    return long_side((*data_of(op), *op.outputs))
 
 
 @_rule()

@@ -14,6 +14,7 @@ from tvm_tiny.errors import ModelError
 
 from .graph import Graph
 from .onnx_constraints import ONNX
+from .onnx_folding import check_concatenations
 from .onnx_rewrites import drop_padding_windows, rewrite, rewritten_kind
 from .onnx_view import view
 
@@ -88,9 +89,10 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
             _check_functions(prepared, label)
             prepared = inliner.inline_local_functions(prepared)
         _check_opset(prepared, label)
+        _check_operators(prepared, label)
+        check_concatenations(prepared.graph)
         prepared = shape_inference.infer_shapes(prepared, data_prop=True)
         onnx.checker.check_model(prepared)
-        _check_operators(prepared, label)
         rewrite(prepared)
         drop_padding_windows(prepared)
         prepared = shape_inference.infer_shapes(prepared, strict_mode=True, data_prop=True)

@@ -10,29 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
 
 from .geometry import ceil_mode_padding
-from .graph import MAX_ELEMENTS
 from .onnx_constraints import ONNX, POOLS
+from .onnx_folding import FOLDABLE, ConstantFolder, static_shapes
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 # onnxruntime's quantizer names a float tensor so when it inserts QuantizeLinear between it and its consumers.
 FLOAT_SUFFIX = "_QuantizeLinear_Input"
-# Cheap operators on constants: shapes mostly, and weights that are quantized in the graph.
-_FOLDABLE = frozenset(
-    {
-        *("Shape", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Cast"),
-        *("Add", "Sub", "Mul", "Div", "Floor", "Identity", "QuantizeLinear"),
-    }
-)
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
@@ -75,23 +65,19 @@ def rewritten_kind(node: onnx.NodeProto) -> str | None:
         return "Concat"
     if node.op_type in _Q_OPERATORS:
         return _Q_OPERATORS[node.op_type].operator
-    known = node.op_type in ONNX.signatures or node.op_type in _FOLDABLE or node.op_type == "Constant"
+    known = node.op_type in ONNX.signatures or node.op_type in FOLDABLE or node.op_type == "Constant"
     return node.op_type if known and (node.domain != "com.microsoft" or node.op_type in QDQ) else None
 
 
 def rewrite(model: onnx.ModelProto) -> None:
     """Rewrite ``model``, whose shapes have been inferred as far as they can be, in place."""
     graph = model.graph
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    shapes = _static_shapes(graph)
-    opsets = {o.domain: o.version for o in model.opset_import}
+    folder = ConstantFolder(model)
+    constants = folder.constants
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        value = _constant_value(node, constants, shapes, opsets)
-        if value is None:
+        if not folder.fold(node):
             nodes += _to_qdq(node, constants)
-        else:
-            constants[node.output[0]] = value
     _uint8_to_int8(nodes, constants)
     used = {name for node in nodes for name in node.input} | {v.name for v in graph.output}
     inputs = [v for v in graph.input if v.name not in constants]
@@ -100,14 +86,6 @@ def rewrite(model: onnx.ModelProto) -> None:
     graph.input.extend(inputs)
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items() if k in used)
-
-
-def _static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    return {
-        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*graph.input, *graph.value_info)
-        if v.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)
-    }
 
 
 def drop_padding_windows(model: onnx.ModelProto) -> None:
@@ -121,7 +99,7 @@ def drop_padding_windows(model: onnx.ModelProto) -> None:
     ]
     for pool in pools:
         inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-        shape = _static_shapes(inferred).get(pool.input[0], ())
+        shape = static_shapes(inferred).get(pool.input[0], ())
         a = {x.name: helper.get_attribute_value(x) for x in pool.attribute}
         kernel, strides, pads = a["kernel_shape"], a.get("strides", [1, 1]), list(a.get("pads", [0] * 4))
         plain = a.get("auto_pad", b"NOTSET") == b"NOTSET" and max(a.get("dilations", [1])) == 1
@@ -138,32 +116,6 @@ def drop_padding_windows(model: onnx.ModelProto) -> None:
         pool.attribute.extend(kept)
         for output in model.graph.output:
             output.type.tensor_type.ClearField("shape")
-
-
-def _constant_value(
-    node: onnx.NodeProto,
-    constants: dict[str, NDArray[np.generic]],
-    shapes: dict[str, tuple[int, ...]],
-    opsets: dict[str, int],
-) -> NDArray[np.generic] | None:
-    """The value of ``node`` if it depends on nothing but constants and shapes."""
-    if node.op_type == "Constant":
-        (value,) = ReferenceEvaluator(node, opsets=opsets).run(None, {})
-        return np.asarray(value)
-    if node.op_type not in _FOLDABLE or len(node.output) != 1 or node.domain not in ("", "ai.onnx"):
-        return None
-    if node.op_type == "Shape" and node.input[0] in shapes:
-        # The evaluator only looks at the shape; a view of one element saves the memory.
-        shape = shapes[node.input[0]]
-        feeds: dict[str, NDArray[Any]] = {}
-        if prod(shape) <= MAX_ELEMENTS:
-            feeds[node.input[0]] = np.broadcast_to(np.zeros((), np.float32), shape)
-    else:
-        feeds = {name: constants[name] for name in node.input if name in constants}
-    if any(name and name not in feeds for name in node.input):
-        return None
-    (value,) = ReferenceEvaluator(node, opsets=opsets).run(None, feeds)
-    return np.asarray(value)
 
 
 def _to_qdq(node: onnx.NodeProto, constants: dict[str, NDArray[np.generic]]) -> Iterator[onnx.NodeProto]:

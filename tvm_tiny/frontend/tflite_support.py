@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .constraints import FULL_INTEGER_HINT, ConstraintSet, Signature
+from .constraints import FULL_INTEGER_HINT, MAX_SIDE, ConstraintSet, Signature, long_side
 from .geometry import normalize_slice
 from .graph import Operator, Tensor
 
@@ -89,6 +89,12 @@ def quantized_activations(op: Operator) -> str | None:
 def non_empty(op: Operator) -> str | None:
     """No activation is empty."""
     return next((f"'{t.name}' has shape {list(t.shape)}" for t in (*data_of(op), *op.outputs) if t.size == 0), None)
+
+
+@_rule(limit=MAX_SIDE)
+def short_sides(op: Operator) -> str | None:
+    """No side of an activation is longer than {limit:,}."""
+    return long_side((*data_of(op), *op.outputs))
 
 
 @_rule()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -112,11 +112,10 @@ def _union(intervals: Intervals) -> Intervals:
             merged[-1] = (merged[-1][0], max(merged[-1][1], hi))
         else:
             merged.append((lo, hi))
-    while len(merged) > MAX_INTERVALS:
-        # Giving up the narrowest gap costs least.
-        k = min(range(len(merged) - 1), key=lambda x: merged[x + 1][0] - merged[x][1])
-        merged[k : k + 2] = [(merged[k][0], merged[k + 1][1])]
-    return merged
+    # Giving up the narrowest gaps costs least.
+    gaps = sorted(range(1, len(merged)), key=lambda k: merged[k][0] - merged[k - 1][1])
+    starts = [0, *sorted(gaps[max(0, len(merged) - MAX_INTERVALS) :])] if merged else []
+    return [(merged[a][0], merged[b - 1][1]) for a, b in pairwise([*starts, len(merged)])]
 
 
 def first_fit(problem: Problem, order: Sequence[int], high: bool = False) -> list[int]:
