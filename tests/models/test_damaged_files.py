@@ -47,6 +47,14 @@ def test_sample(name: str) -> None:
     assert len(set(outcomes)) > 1 or name in ("log", "requests", "replies")
 
 
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_sound_files_are_read(name: str, tmp_path: Path) -> None:
+    """Those of other readers are read by ``warm_up``; these are many."""
+    for data in READERS[name].sound():
+        (tmp_path / READERS[name].file).write_bytes(data)
+        load_model(tmp_path / READERS[name].file)
+
+
 def test_a_number_is_always_the_same_file() -> None:
     for name in ("npz", "requests", "log"):
         assert damaged(name, 7) == damaged(name, 7)
@@ -153,6 +161,18 @@ def test_sizes_that_a_few_bytes_can_say(shape: tuple[int, ...], text: str) -> No
     writer.output(writer.transpose(writer.input("x", shape, 0.1, 3), (0, 3, 1, 2), name="y"))
     with pytest.raises(ModelError, match=text):
         compile_model(writer.finish())
+
+
+def test_windows_and_lists_that_a_few_bytes_can_say() -> None:
+    writer = TfliteWriter()
+    x = writer.input("x", (1, 4, 4, 1), 0.1, 3)
+    writer.output(writer.max_pool2d(x, (1_000_000, 2), stride=(1, 1), padding="SAME"))
+    with pytest.raises(ModelError, match="No side of the window is longer than 65,536"):
+        load_model(writer.finish())
+    writer = TfliteWriter()
+    writer.output(writer.concatenation([writer.input("x", (1, 4), 0.1, 3)] * 600, 1))
+    with pytest.raises(ModelError, match="it has 600 inputs, not 1 to 512"):
+        load_model(writer.finish())
 
 
 def external(tmp_path: Path, *, in_node: bool) -> onnx.ModelProto:

@@ -22,6 +22,10 @@ FULL_INTEGER_HINT = (
 )
 # A longer image is a damaged shape, or sound that wants to be cut. Choosing kernels takes time and memory per column.
 MAX_SIDE = 1 << 20
+# As long as the longest image that is averaged as a whole.
+MAX_WINDOW = 1 << 16
+# Planning takes time by the square of the tensors that are put together, or that one is divided into.
+MAX_PARTS = 1 << 9
 DOCS_HINT = "docs/supported_ops.md lists every supported operator and its constraints"
 
 

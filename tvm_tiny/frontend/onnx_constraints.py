@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .constraints import MAX_SIDE, ConstraintSet, Signature, long_side
+from .constraints import MAX_PARTS, MAX_SIDE, MAX_WINDOW, ConstraintSet, Signature, long_side, shape_text
 from .geometry import onnx_nearest_indices, tflite_nearest_indices
 from .graph import Operator, Tensor
 
-ANY = 1 << 16
 STATIC_HINT = (
     "quantize to int8 statically: onnxruntime.quantization.quantize_static(..., quant_format=QuantFormat.QDQ,"
     " activation_type=QuantType.QInt8, weight_type=QuantType.QInt8)"
@@ -45,9 +44,9 @@ ONNX = ConstraintSet(
         "Squeeze": Signature((1, 2)),
         "Unsqueeze": Signature((1, 2)),
         "Transpose": Signature((1, 1)),
-        "Concat": Signature((1, ANY), data=None),
+        "Concat": Signature((1, MAX_PARTS), data=None),
         "Slice": Signature((3, 5), parameters=(1, 2, 3, 4)),
-        "Split": Signature((1, 2), outputs=(1, ANY)),
+        "Split": Signature((1, 2), outputs=(1, MAX_PARTS)),
         "Resize": Signature((1, 4)),
         "Dropout": Signature((1, 3)),
         "QuantizeLinear": Signature((1, 3)),
@@ -187,6 +186,13 @@ def windows(op: Operator) -> str | None:
     if op.kind != "Conv" and max(a.get("dilations", [1])) > 1:
         return f"dilations {a['dilations']}"
     return None
+
+
+@_rule(*POOLS, limit=MAX_WINDOW)
+def short_windows(op: Operator) -> str | None:
+    """No side of the window is longer than {limit:,}."""
+    sides = op.attributes["kernel_shape"]
+    return None if max(sides) <= MAX_WINDOW else f"it is {shape_text(sides)}"
 
 
 @_rule("Conv")

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import tflite
 
-from .constraints import FULL_INTEGER_HINT, broadcast_shapes, shape_text
+from .constraints import FULL_INTEGER_HINT, MAX_WINDOW, broadcast_shapes, shape_text
 from .geometry import same_padding, window_outputs
 from .graph import Operator
 from .tflite_support import (
@@ -111,6 +111,13 @@ def positive_windows(op: Operator) -> str | None:
     """Kernels, strides and dilations are at least 1."""
     sizes = [v for k, v in op.attributes.items() if k.startswith(("stride_", "dilation_", "filter_"))]
     return None if min(sizes) >= 1 else f"they are {sizes}"
+
+
+@_rule(*POOLS, limit=MAX_WINDOW)
+def short_windows(op: Operator) -> str | None:
+    """No side of the window is longer than {limit:,}."""
+    sides = op.attributes["filter_height"], op.attributes["filter_width"]
+    return None if max(sides) <= MAX_WINDOW else f"it is {shape_text(sides)}"
 
 
 @_rule(*CONVS, *POOLS)

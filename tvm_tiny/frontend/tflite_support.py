@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .constraints import FULL_INTEGER_HINT, MAX_SIDE, ConstraintSet, Signature, long_side
+from .constraints import FULL_INTEGER_HINT, MAX_PARTS, MAX_SIDE, ConstraintSet, Signature, long_side
 from .geometry import normalize_slice
 from .graph import Operator, Tensor
 
-ANY = 1 << 16
 CONVS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 WEIGHTED = (*CONVS, "FULLY_CONNECTED")
@@ -31,13 +30,13 @@ TFLITE = ConstraintSet(
         "SQUEEZE": Signature((1, 1)),
         "EXPAND_DIMS": Signature((2, 2), parameters=(1,)),
         "TRANSPOSE": Signature((2, 2), parameters=(1,)),
-        "CONCATENATION": Signature((1, ANY), data=None),
+        "CONCATENATION": Signature((1, MAX_PARTS), data=None),
         "SOFTMAX": Signature((1, 1)),
         **dict.fromkeys(UNARY, Signature((1, 1))),
         **dict.fromkeys(RESIZES, Signature((2, 2), parameters=(1,))),
         "STRIDED_SLICE": Signature((4, 4), parameters=(1, 2, 3)),
-        "SPLIT": Signature((2, 2), data=(1,), parameters=(0,), outputs=(1, ANY)),
-        "SPLIT_V": Signature((3, 3), parameters=(1, 2), outputs=(1, ANY)),
+        "SPLIT": Signature((2, 2), data=(1,), parameters=(0,), outputs=(1, MAX_PARTS)),
+        "SPLIT_V": Signature((3, 3), parameters=(1, 2), outputs=(1, MAX_PARTS)),
         "QUANTIZE": Signature((1, 1)),
         "DEQUANTIZE": Signature((1, 1)),
     },

@@ -10,14 +10,19 @@ from typing import Any
 
 import tflite
 
-from tests.fuzz.damage.raw import extreme_bytes
+from tests.fuzz.damage.raw import SIDES, extreme_bytes
 
 Place = tuple[int, int]
 """Position and width of a number."""
 
 
 def mutate(data: bytes, rng: Random) -> bytes:
-    """``data``, a sound file, with one to three of its structural numbers replaced or its fields left out."""
+    """``data``, a sound file, with one to three of its structural numbers replaced or its fields left out.
+
+    One in ten is another network that may be sound: all sides of one length have another one.
+    """
+    if rng.random() < 0.1:
+        return _resized(data, rng)
     fields, numbers = _places(data)
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -39,6 +44,21 @@ def mutate(data: bytes, rng: Random) -> bytes:
             small = rng.randrange(12).to_bytes(width, "little")
             changed[at : at + width] = small if rng.random() < 0.4 else extreme_bytes(rng, width)
     return bytes(changed[: len(data)])
+
+
+def _resized(data: bytes, rng: Random) -> bytes:
+    model = tflite.Model.GetRootAs(data, 0)
+    graph = model.Subgraphs(0)
+    sides: dict[int, list[int]] = {}
+    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+        if model.Buffers(tensor.Buffer()).DataLength() == 0:
+            # Places of a vector are that of its length, then those of its elements.
+            for at, _ in _vector(data, tensor._tab, (4,), 4)[1:]:
+                sides.setdefault(struct.unpack_from("<i", data, at)[0], []).append(at)
+    changed, other = bytearray(data), rng.choice(SIDES)
+    for at in rng.choice([places for _, places in sorted(sides.items())]):
+        struct.pack_into("<i", changed, at, other)
+    return bytes(changed)
 
 
 @lru_cache(64)

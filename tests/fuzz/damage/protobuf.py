@@ -10,19 +10,35 @@ from typing import Any
 import onnx
 from google.protobuf.message import Message
 
-from tests.fuzz.damage.raw import EXTREMES, FLOATS
+from tests.fuzz.damage.raw import EXTREMES, FLOATS, SIDES
 
 TEXTS = ("", "x", "\u00e9", "../../etc/passwd", "/etc/passwd", "a" * 5000, "%s%n", "Loop", "com.microsoft", "\n")
 
 
 def mutate(data: bytes, rng: Random) -> bytes:
-    """``data``, a sound file, with one to three fields changed."""
+    """``data``, a sound file, with one to three fields changed.
+
+    One in ten is another network that may be sound: all sides of one length have another one.
+    """
     model = onnx.ModelProto.FromString(data)
+    if rng.random() < 0.1:
+        return _resized(model, rng)
     for _ in range(rng.choice((1, 1, 2, 3))):
         messages = list(_messages(model))
         # Tensors and values outnumber nodes; types of messages are equally likely.
         kind = rng.choice(sorted({m.DESCRIPTOR.name for m in messages}))
         _change(rng.choice([m for m in messages if m.DESCRIPTOR.name == kind]), messages, rng)
+    return bytes(model.SerializeToString())
+
+
+def _resized(model: onnx.ModelProto, rng: Random) -> bytes:
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    dims = [d for v in values for d in v.type.tensor_type.shape.dim]
+    side, other = rng.choice(sorted({d.dim_value for d in dims} or {1})), rng.choice(SIDES)
+    for dim in dims:
+        if dim.dim_value == side:
+            dim.dim_value = other
     return bytes(model.SerializeToString())
 
 

@@ -28,6 +28,10 @@ EXTREMES = (
 FLOATS = (0.0, -0.0, float("nan"), float("inf"), float("-inf"), -1.0, 1e-45, 1e-38, 1e30, 3.4e38)
 
 
+SIDES = (0, 1, 3, 1000, 65535, 10**6, 2**20, 10**8, 2**31 - 1)
+"""Other sizes for the sides of images."""
+
+
 def extreme_bytes(rng: Random, width: int) -> bytes:
     """An extreme integer or float as it lies in a little-endian file, cut to ``width`` bytes."""
     if width in (4, 8) and rng.random() < 0.3:

@@ -20,6 +20,7 @@ import numpy as np
 from tests.fake_archive import DEFAULT
 from tests.fuzz.case import draw_case
 from tests.fuzz.damage import archives, flatbuffer, protobuf, raw, texts
+from tests.fuzz.damage.onnx_sound import extra_models
 from tests.tflite_writer import TfliteWriter
 from tvm_tiny.aot import mlf_bytes
 from tvm_tiny.cli.main import main
@@ -82,7 +83,7 @@ def _tflite() -> list[bytes]:
 
 @cache
 def _onnx() -> list[bytes]:
-    return [draw_case(f"onnx-{i}").model for i in range(MODELS)]
+    return [draw_case(f"onnx-{i}").model for i in range(MODELS)] + extra_models("model.onnx")
 
 
 @cache
