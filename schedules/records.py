@@ -116,7 +116,7 @@ def load_records(path: Path | Traversable) -> Records:
     try:
         cpu, kernels, objective = (str(raw[k]) for k in ("cpu", "kernels", "objective"))
         return Records(name, cpu, kernels, objective, tuple(_entries(raw["records"])))
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, OverflowError, TypeError, ValueError) as e:
         raise ArtifactError(f"'{name}': damaged tuning record ({e})", hints=[hint]) from e
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from tests.fake_archive import archive_files, write_archive
 from tests.fuzz.damage import readers, trial
+from tests.fuzz.damage.onnx_sound import extra_models
 from tests.fuzz.damage.readers import READERS, damaged
 from tests.native import limits_address_space
 from tests.onnx_qdq import OnnxWriter
@@ -47,12 +48,10 @@ def test_sample(name: str) -> None:
     assert len(set(outcomes)) > 1 or name in ("log", "requests", "replies")
 
 
-@pytest.mark.parametrize("name", ["tflite", "onnx"])
-def test_sound_files_are_read(name: str, tmp_path: Path) -> None:
-    """Those of other readers are read by ``warm_up``; these are many."""
-    for data in READERS[name].sound():
-        (tmp_path / READERS[name].file).write_bytes(data)
-        load_model(tmp_path / READERS[name].file)
+def test_extra_models_are_read(tmp_path: Path) -> None:
+    for data in extra_models("model.onnx"):
+        (tmp_path / "model.onnx").write_bytes(data)
+        load_model(tmp_path / "model.onnx")
 
 
 def test_a_number_is_always_the_same_file() -> None:
@@ -220,6 +219,13 @@ def test_functions_that_double() -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("f0", ["a"], ["b"], domain="own")], "g", *edges)
     with pytest.raises(ModelError, match="over 100,000 operators come of them"):
         load_model(onnx.helper.make_model(graph, functions=functions, opset_imports=opsets))
+
+
+def test_functions_called_with_too_much() -> None:
+    model = onnx.ModelProto.FromString(extra_models("model.onnx")[1])
+    model.graph.node[0].input.append("x")
+    with pytest.raises(ModelError, match="functions cannot be put in where they are called"):
+        load_model(model)
 
 
 def folded(*nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:

@@ -94,7 +94,9 @@ def test_records_of_something_else_are_left_out_with_a_warning(records: Records,
      '{"format": 1, "cpu": "x", "kernels": "y", "objective": "z", "records": [{"task": "?"}]}',
      '{"format": 1, "cpu": "x", "kernels": "y", "objective": "z", "records": 3}',
      '{"format": 1, "cpu": "x", "kernels": "y", "objective": "z", '
-     '"records": [{"task": "qdense 1 x", "decisions": {"a": []}, "cost": 1, "untuned": 1}]}'],
+     '"records": [{"task": "qdense 1 x", "decisions": {"a": []}, "cost": 1, "untuned": 1}]}',
+     '{"format": 1, "cpu": "x", "kernels": "y", "objective": "z", '
+     f'"records": [{{"task": "qconv2d 1x2x2x4x4 k1x1 s1x1 valid relu", "decisions": {{}}, "cost": {10**400}}}]}}'],
 )  # fmt: skip
 def test_damaged_records(text: str, tmp_path: Path) -> None:
     path = tmp_path / "records.json"

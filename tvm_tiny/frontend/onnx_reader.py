@@ -87,7 +87,7 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
         _check_inputs(prepared)
         if prepared.functions:
             _check_functions(prepared, label)
-            prepared = inliner.inline_local_functions(prepared)
+            prepared = _inlined(prepared)
         _check_opset(prepared, label)
         _check_operators(prepared, label)
         check_concatenations(prepared.graph)
@@ -101,6 +101,13 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
         raise ModelError(f"{label} is not a valid ONNX model: {_first_line(error)}", hints=[_EXPORT_AGAIN]) from error
     ONNX.check(graph, label)
     return prepared, graph
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return inliner.inline_local_functions(model)
+    except RuntimeError as error:
+        raise ValueError(f"its functions cannot be put in where they are called: {error}") from error
 
 
 def _check_functions(model: onnx.ModelProto, label: str) -> None:

@@ -61,7 +61,7 @@ def _resized(data: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
-@lru_cache(64)
+@lru_cache(None)
 def _places(data: bytes) -> tuple[list[Place], list[Place]]:
     """Fields of tables, each as the position of its vtable entry and its own; and lengths and elements of vectors."""
     fields: list[Place] = []
