@@ -221,6 +221,21 @@ def test_functions_that_double() -> None:
         load_model(onnx.helper.make_model(graph, functions=functions, opset_imports=opsets))
 
 
+def test_sides_that_come_out_negative() -> None:
+    """onnx ends the process at a Slice of such an image."""
+    nodes = [
+        onnx.helper.make_node("AveragePool", ["a"], ["t"], kernel_shape=[9, 9]),
+        onnx.helper.make_node("Slice", ["t", "start", "end", "axis"], ["b"]),
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.int64([v]), k) for k, v in (("start", 0), ("end", 2), ("axis", 2))]
+    edges = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 1, 4, 4]) for n in "ab"]
+    graph = onnx.helper.make_graph(nodes, "g", edges[:1], edges[1:], initializer=tensors)
+    data = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+    assert trial.problem_of("onnx", data) == "ModelError"  # in a process of its own
+    with pytest.raises(ModelError, match="'t' has a negative size"):
+        load_model(data)
+
+
 def test_functions_called_with_too_much() -> None:
     model = onnx.ModelProto.FromString(extra_models("model.onnx")[1])
     model.graph.node[0].input.append("x")

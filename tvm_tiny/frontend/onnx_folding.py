@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from .graph import MAX_ELEMENTS
+from .onnx_shapes import static_shapes
 
 # Cheap operators on constants.
 FOLDABLE = frozenset(
@@ -119,15 +120,6 @@ class ConstantFolder:
         except _MISFITS as error:
             raise ValueError(f"{node.op_type} '{node.output[0]}' of constants cannot be computed: {error}") from error
         return np.asarray(value)
-
-
-def static_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Tensor -> its shape, where all of it is known."""
-    return {
-        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*graph.input, *graph.value_info)
-        if v.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in v.type.tensor_type.shape.dim)
-    }
 
 
 def _elements(tensor: onnx.TensorProto | onnx.SparseTensorProto) -> int:

@@ -16,6 +16,7 @@ from .graph import Graph
 from .onnx_constraints import ONNX
 from .onnx_folding import check_concatenations
 from .onnx_rewrites import drop_padding_windows, rewrite, rewritten_kind
+from .onnx_shapes import infer_shapes
 from .onnx_view import view
 
 MIN_OPSET = 11  # from here on Clip and Pad take their limits and widths as inputs
@@ -91,11 +92,11 @@ def prepare(model: onnx.ModelProto, label: str) -> tuple[onnx.ModelProto, Graph]
         _check_opset(prepared, label)
         _check_operators(prepared, label)
         check_concatenations(prepared.graph)
-        prepared = shape_inference.infer_shapes(prepared, data_prop=True)
+        prepared = infer_shapes(prepared)
         onnx.checker.check_model(prepared)
         rewrite(prepared)
         drop_padding_windows(prepared)
-        prepared = shape_inference.infer_shapes(prepared, strict_mode=True, data_prop=True)
+        prepared = infer_shapes(prepared, strict=True)
         graph = view(prepared)
     except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{label} is not a valid ONNX model: {_first_line(error)}", hints=[_EXPORT_AGAIN]) from error

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
 
 from .geometry import ceil_mode_padding
 from .onnx_constraints import ONNX, POOLS
-from .onnx_folding import FOLDABLE, ConstantFolder, static_shapes
+from .onnx_folding import FOLDABLE, ConstantFolder
+from .onnx_shapes import infer_shapes, static_shapes
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 # onnxruntime's quantizer names a float tensor so when it inserts QuantizeLinear between it and its consumers.
@@ -98,7 +99,7 @@ def drop_padding_windows(model: onnx.ModelProto) -> None:
         n for n in model.graph.node if n.op_type in POOLS and any(a.name == "ceil_mode" and a.i for a in n.attribute)
     ]
     for pool in pools:
-        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+        inferred = infer_shapes(model).graph
         shape = static_shapes(inferred).get(pool.input[0], ())
         a = {x.name: helper.get_attribute_value(x) for x in pool.attribute}
         kernel, strides, pads = a["kernel_shape"], a.get("strides", [1, 1]), list(a.get("pads", [0] * 4))
