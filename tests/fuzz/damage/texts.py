@@ -8,10 +8,11 @@ import re
 from random import Random
 from typing import Any
 
-from tests.fuzz.damage.raw import EXTREMES
+from tests.fuzz.damage.raw import EXTREMES, SIDES
 
 _TEXTS = ("", "x", "../../x", "/dev/zero", "$(touch x)", "\u0000", "\ud800", "a" * 3000, "int8", "NaN", "-1", "1e999")
 _DEPTH = 100_000
+_INTEGER = re.compile(rb"(?<=[\[ ])\d+(?=[,\]}\n])")
 _TOML_VALUES = (
     "0", "-1", "1", "true", '""', "[]", "{}", "nan", "inf", "-inf", "1e400", "9223372036854775808", "0x" + "f" * 40,
     "[[1]]", "1979-05-27", '"x"', '["x", 1]', "{ a = 1 }", "9" * 5000, '"\\uD800"', "[" * 5000, "{a=" * 2000, '"""',
@@ -28,7 +29,11 @@ def value(rng: Random) -> Any:
 
 
 def mutate_json(data: bytes, rng: Random) -> bytes:
-    """A JSON document with one to three of its values changed."""
+    """A JSON document with one to three of its values changed; in one of ten all integers that are the same one."""
+    if rng.random() < 0.1:
+        old = rng.choice(_INTEGER.findall(data) or [b"0"])
+        new = str(rng.choice((*SIDES, *EXTREMES))).encode()
+        return _INTEGER.sub(lambda m: new if m[0] == old else m[0], data)
     root = [json.loads(data)]
     for _ in range(rng.choice((1, 1, 2, 3))):
         _change(*_place(root, rng), rng)
