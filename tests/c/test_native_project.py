@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.fake_archive import archive_files, expected_outputs, write_archive
+from tests.native import SANITIZED
 from tvm_tiny.errors import ArtifactError, OptionError, ProjectError, RunError, ToolError
 from tvm_tiny.project import (
     PLATFORMS,
@@ -70,6 +71,7 @@ def test_what_a_project_is_made_of(project_dir: Path, archive: Path) -> None:
     assert info.model_library_format_path == str(project_dir / "model.tar")
 
 
+@pytest.mark.skipif(SANITIZED, reason="AddressSanitizer, in all processes then, takes the signal first")
 def test_a_crash_is_named(project_dir: Path) -> None:
     with pytest.raises(RunError, match="the model's process ended: SIGSEGV"):
         infer(project_dir, FAULT)
