@@ -236,6 +236,20 @@ def test_sides_that_come_out_negative() -> None:
         load_model(data)
 
 
+def test_lists_that_stand_for_shapes() -> None:
+    """Shape inference makes a side of each of their elements."""
+    model = onnx.ModelProto.FromString(extra_models("model.onnx")[0])
+    target = next(v for v in model.graph.value_info if v.name == "target")
+    target.type.tensor_type.shape.dim[0].dim_value = 1 << 31
+    with pytest.raises(ModelError, match="'target' is a list of 2,147,483,648 values"):
+        load_model(model)
+    made = folded(onnx.helper.make_node("Identity", ["c"], ["result"]), c=np.zeros((1, 2), np.float32))
+    made.graph.node[1].CopyFrom(onnx.helper.make_node("Identity", ["long"], ["s"]))
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(100, np.int64), "long"))
+    with pytest.raises(ModelError, match="'b' has 100 dimensions, at most 64"):
+        load_model(made)
+
+
 def test_functions_called_with_too_much() -> None:
     model = onnx.ModelProto.FromString(extra_models("model.onnx")[1])
     model.graph.node[0].input.append("x")

@@ -59,6 +59,10 @@ def check_concatenations(graph: onnx.GraphProto) -> None:
     """
     budget = _Budget(graph)
     sizes = budget.sizes
+    for value in (*graph.input, *graph.value_info):
+        sides = value.type.tensor_type.shape.dim
+        if len(sides) == 1:  # which may stand for a shape
+            sizes.setdefault(value.name, max(sides[0].dim_value, 0))
     for node in graph.node:
         given = [name for name in node.input if name]
         if node.op_type not in FOLDABLE or not node.output or any(name not in sizes for name in given):
