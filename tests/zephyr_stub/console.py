@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 
+# Before the program, which writes byte by byte: not into its words.
+os.write(1, b"[0/1] To exit from QEMU enter: 'CTRL+a, x'[QEMU] CPU: none\r\n")
 process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
 assert process.stdin
-os.write(1, b"[0/1] To exit from QEMU enter: 'CTRL+a, x'[QEMU] CPU: none\r\n")
 escaped = False
 while data := os.read(0, 1 << 16):
     out = bytearray()
