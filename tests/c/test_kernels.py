@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from tests.kernel_case import KernelCase, rng_of
 from tests.kernel_cases import all_cases
-from tests.kernel_library import FLAGS, KernelLibrary, c_source, driver_source, run_tool, support_folder
+from tests.kernel_library import FLAGS, KernelCall, KernelLibrary, c_source, driver_source, run_tool, support_folder
 from tests.segments import segments_of
 from tvm_tiny.targets import CPUS
 
@@ -25,14 +26,20 @@ def core(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@cache
+def kernel_calls(core: str) -> dict[str, KernelCall]:
+    """Those of all cases: choosing and making kernels takes longer than all that is done with them."""
+    return {name: case.kernel_call(core) for name, case in CASES.items()}
+
+
 @pytest.fixture(scope="module")
 def library(core: str, tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
-    return KernelLibrary([case.kernel_call(core) for case in CASES.values()], tmp_path_factory.mktemp("kernels"))
+    return KernelLibrary(list(kernel_calls(core).values()), tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_kernel_matches_reference(case: KernelCase, core: str, library: KernelLibrary) -> None:
-    index, call = INDEX[case.name], case.kernel_call(core)
+    index, call = INDEX[case.name], kernel_calls(core)[case.name]
     np.testing.assert_array_equal(library.run(index)[0], case.expected)
     if call.kernel.granularity != "tensor":
         np.testing.assert_array_equal(library.run(index, ring=True)[0], case.expected, "from a ring of rows")
@@ -43,8 +50,8 @@ def test_kernel_matches_reference(case: KernelCase, core: str, library: KernelLi
 @pytest.fixture(scope="module")
 def segments(core: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[KernelLibrary, dict[str, int]]:
     """The kernels of parts of rows, and which of them is whose."""
-    calls = {name: case.kernel_call(core) for name, case in CASES.items()}
-    parts = {n: replace(c, kernel=c.kernel.segment) for n, c in calls.items() if c.kernel.segment is not None}
+    calls = kernel_calls(core).items()
+    parts = {n: replace(c, kernel=c.kernel.segment) for n, c in calls if c.kernel.segment is not None}
     library = KernelLibrary(list(parts.values()), tmp_path_factory.mktemp("segments"))
     return library, {name: i for i, name in enumerate(parts)}
 
@@ -52,7 +59,7 @@ def segments(core: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Kerne
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_parts_of_rows(case: KernelCase, core: str, segments: tuple[KernelLibrary, dict[str, int]]) -> None:
     library, index = segments
-    call = case.kernel_call(core)
+    call = kernel_calls(core)[case.name]
     part = call.kernel.segment
     if part is None:
         assert call.kernel.granularity != "row" or core != "cortex-m3" or case.op == "qresize2d"
@@ -78,7 +85,7 @@ def test_sanitizers_find_nothing(core: str, tmp_path: Path, tool: Callable[[str]
     """No undefined behaviour, nothing read or written outside of buffers; rings hold the rows needed and no more."""
     source = tmp_path / "kernels.c"
     cases = [case for name, case in CASES.items() if not name.endswith("-single")]
-    source.write_text(driver_source([case.kernel_call(core) for case in cases]))
+    source.write_text(driver_source([kernel_calls(core)[case.name] for case in cases]))
     sanitizers = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = str(tmp_path / "kernels")
     run_tool([tool("gcc"), *FLAGS, *sanitizers, f"-I{support_folder()}", str(source), "-o", program, "-lm"])

@@ -59,7 +59,8 @@ def _functions(model: CompiledModel) -> set[str]:
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize(("seed", "board"), [(i, board) for i, board in enumerate(BOARDS * 2)])
+# For size an M7 and an M33 have an M4's kernels.
+@pytest.mark.parametrize(("seed", "board"), [*enumerate(BOARDS), (4, "qemu-m4"), (7, "qemu-m55")])
 def test_random_layers(seed: int, board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     optimize = "speed" if seed < len(BOARDS) else "size"
     network = RandomLayers(seed, KINDS, LAYERS)
@@ -126,7 +127,7 @@ def _in_parts(layer: ConvLayer, part: str) -> CFunction:
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize(("seed", "board"), [(20, "qemu-m4"), (21, "qemu-m7")])
+@pytest.mark.parametrize(("seed", "board"), [(20, "qemu-m4")])
 def test_parts_of_rows(seed: int, board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = RandomLayers(seed, KINDS, LAYERS)
     inputs = network.inputs()
