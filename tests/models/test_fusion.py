@@ -140,8 +140,9 @@ def assert_same(models: list[CompiledModel], folder: Path) -> bool:
     return bool((outputs[0] != outputs[1]).any())
 
 
+# More of them, under more options: tests/models/test_fuzz.py, and `make fuzz`.
 @pytest.mark.slow
-@settings(max_examples=12, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     model = data.draw(networks())

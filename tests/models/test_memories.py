@@ -31,8 +31,9 @@ def source(model: CompiledModel, name: str) -> str:
     return next(c.decode() for p, c in model.files.items() if p.endswith(name))
 
 
+# More of them, under more options: tests/models/test_fuzz.py, and `make fuzz`.
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_in_tiny_memories(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     network = data.draw(networks())

@@ -208,8 +208,9 @@ def test_command_line(tmp_path: Path, camera: Camera, capsys: pytest.CaptureFixt
     assert f"input in {ROWS} rows of {ROW_BYTES} B, 3 kept" in out
 
 
+# More of them, under more options: tests/models/test_fuzz.py, and `make fuzz`.
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(st.data())
 def test_random_networks(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     model = data.draw(networks())
